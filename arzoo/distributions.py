@@ -1,0 +1,185 @@
+"""What torch.distributions lacks: drawing from given uniform numbers, one site out of many, sharpening.
+
+A sample is a function of uniform numbers, drawn beforehand, one for every scalar.  So two samplers that compute the
+same conditionals give the same sample.  `Bernoulli` and `Categorical` are those of torch without the cost of
+checking arguments at every step; any other distribution of torch works too where it has an inverse CDF.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.distributions as td
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Bernoulli(td.Bernoulli):
+    """torch's Bernoulli from logits of any shape, made without checks in a microsecond."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = self._param = logits
+        self._batch_shape, self._event_shape, self._validate_args = logits.shape, torch.Size(), False
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -F.softplus(torch.where(value > 0, -self.logits, self.logits))
+
+    def draw(self, uniforms: Tensor) -> Tensor:
+        return uniforms.ge(torch.sigmoid(-self.logits)).long()
+
+    def take(self, index: Any) -> "Bernoulli":
+        return Bernoulli(self.logits[index])
+
+    def sharpen(self, temperature: float, top_k: int | None, top_p: float | None) -> "Bernoulli":
+        logits = self.logits / temperature
+        if top_k == 1 or top_p is not None:
+            covered = 0.0 if top_k == 1 else float(top_p or 1.0)
+            certain = torch.where(logits > 0, math.inf, -math.inf)
+            logits = torch.where(torch.sigmoid(logits.abs()) >= covered, certain, logits)
+        return Bernoulli(logits)
+
+
+class Categorical(td.Categorical):
+    """torch's Categorical from logits (..., K) that need not be normalised, made without checks."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self._raw = logits
+        self._num_events = logits.shape[-1]
+        self._batch_shape, self._event_shape, self._validate_args = logits.shape[:-1], torch.Size(), False
+
+    @property
+    def logits(self) -> Tensor:
+        return self._raw.log_softmax(-1)
+
+    @property
+    def probs(self) -> Tensor:
+        return self._raw.softmax(-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        flat = F.cross_entropy(self._raw.reshape(-1, self._num_events), value.reshape(-1), reduction="none")
+        return -flat.view(value.shape)
+
+    def draw(self, uniforms: Tensor) -> Tensor:
+        cdf = self._raw.softmax(-1).cumsum(-1)
+        # The last sum may fall short of one by rounding: comparing with the others alone cannot run off the end.
+        return (cdf[..., :-1] <= uniforms[..., None]).sum(-1)
+
+    def take(self, index: Any) -> "Categorical":
+        return Categorical(self._raw[index])
+
+    def sharpen(self, temperature: float, top_k: int | None, top_p: float | None) -> "Categorical":
+        logits = self._raw / temperature
+        ranked, where = logits.sort(dim=-1, descending=True, stable=True)
+        drop = torch.zeros_like(ranked, dtype=torch.bool)
+        if top_k is not None:
+            drop[..., top_k:] = True
+        if top_p is not None:
+            probs = ranked.softmax(-1)
+            drop |= probs.cumsum(-1) - probs >= top_p  # what the more likely ones already cover
+        return Categorical(logits.masked_fill(torch.zeros_like(drop).scatter(-1, where, drop), -math.inf))
+
+
+def draw(distribution: td.Distribution, uniforms: Tensor) -> Tensor:
+    """The sample that given uniform numbers stand for, by inverting the CDF.
+
+    Arguments:
+        distribution: One with a method `draw`, a mixture, or one with an inverse CDF.
+        uniforms: In [0, 1), shape batch_shape; one number decides one scalar.
+
+    Returns:
+        Shape batch_shape.
+
+    Raises:
+        TypeError: It can be drawn from in none of these ways.
+    """
+    own = getattr(distribution, "draw", None)
+    if own is not None:
+        return own(uniforms)  # type: ignore[no-any-return]
+    if isinstance(distribution, td.MixtureSameFamily):
+        # The number that chooses the component, rescaled within its share, is uniform again.
+        weights = distribution.mixture_distribution.probs.double()  # (..., K)
+        u = uniforms.double()
+        cdf = weights.cumsum(-1)
+        chosen = (cdf[..., :-1] <= u[..., None]).sum(-1, keepdim=True)
+        rest = (u[..., None] - (cdf - weights).gather(-1, chosen)) / weights.gather(-1, chosen)
+        values = draw(distribution.component_distribution, rest.clamp(0, 1).expand_as(weights))
+        return values.gather(-1, chosen).squeeze(-1)
+    if isinstance(distribution, (td.Normal, td.Laplace, td.Uniform, td.Exponential, td.TransformedDistribution)):
+        tiny = torch.finfo(torch.float64).tiny
+        inverted: Tensor = distribution.icdf(uniforms.double().clamp(tiny, 1 - 2**-53))  # type: ignore[no-untyped-call]
+        return inverted.float()
+    raise TypeError(f"cannot draw from {type(distribution).__name__}: give it a method draw(uniforms)")
+
+
+def take(distribution: td.Distribution, index: Any) -> td.Distribution:
+    """The distribution of some of the batch, by indexing its parameters.
+
+    Arguments:
+        index: Whatever indexes a tensor of shape batch_shape.
+    """
+    own = getattr(distribution, "take", None)
+    if own is not None:
+        return own(index)  # type: ignore[no-any-return]
+    if isinstance(distribution, td.Independent):
+        return td.Independent(
+            take(distribution.base_dist, index), distribution.reinterpreted_batch_ndims, validate_args=False
+        )
+    if isinstance(distribution, td.MixtureSameFamily):
+        return td.MixtureSameFamily(
+            td.Categorical(logits=distribution.mixture_distribution.logits[index], validate_args=False),
+            take(distribution.component_distribution, index),
+            validate_args=False,
+        )
+    names = [name for name in distribution.arg_constraints if name in distribution.__dict__]
+    parameters = {name: getattr(distribution, name)[index] for name in names}
+    return type(distribution)(**parameters, validate_args=False)
+
+
+def component(distribution: td.Distribution, values: Tensor) -> td.Distribution:
+    """The exact conditional of component i of a vector site, given the i components before it.
+
+    Arguments:
+        distribution: event_shape (n,), with a method `component` or with independent components.
+        values: The first i components, shape (*batch_shape, i).
+
+    Returns:
+        event_shape (), batch_shape as before.
+    """
+    own = getattr(distribution, "component", None)
+    if own is not None:
+        return own(values)  # type: ignore[no-any-return]
+    if isinstance(distribution, td.Independent) and distribution.reinterpreted_batch_ndims == 1:
+        return take(distribution.base_dist, (..., values.shape[-1]))
+    raise TypeError(f"{type(distribution).__name__} has no components: give it a method component(values)")
+
+
+def sharpen(
+    distribution: td.Distribution, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> td.Distribution:
+    """A distribution made less random: p^(1/temperature), cut to the likeliest outcomes.
+
+    Arguments:
+        temperature: Above 0; below 1 prefers the likely.
+        top_k: Keep the k likeliest categories.
+        top_p: Keep the fewest categories that hold at least this probability.
+
+    Raises:
+        ValueError: A number out of range, or a distribution that cannot be sharpened so.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}")
+    if (temperature, top_k, top_p) == (1.0, None, None):
+        return distribution
+    own = getattr(distribution, "sharpen", None)
+    if own is not None:
+        return own(temperature, top_k, top_p)  # type: ignore[no-any-return]
+    if top_k is None and top_p is None and isinstance(distribution, td.Normal):
+        return td.Normal(distribution.loc, distribution.scale * math.sqrt(temperature), validate_args=False)
+    if top_k is None and top_p is None and isinstance(distribution, td.Laplace):
+        return td.Laplace(distribution.loc, distribution.scale * temperature, validate_args=False)
+    what = "temperature" if top_k is None and top_p is None else "top_k and top_p"
+    raise ValueError(f"{what} cannot be applied to {type(distribution).__name__} conditionals; leave it at its default")

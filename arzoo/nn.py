@@ -1,0 +1,76 @@
+"""What makes a layer autoregressive: masks that multiply the weights at every forward pass.
+
+A mask never writes into a weight: several masks may share one, and what one hides another needs.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MaskedLinear(nn.Linear):
+    """A linear layer whose mask comes with the call."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        """
+        Arguments:
+            x: Shape (..., in_features).
+            mask: Shape (out_features, in_features); zero where an output must not see an input.
+
+        Returns:
+            Shape (..., out_features).
+        """
+        return F.linear(x, self.weight * mask, self.bias)
+
+
+class MaskedConv2d(nn.Module):
+    """A convolution that sees the rows above, the columns to the left and, by channel groups, its own pixel.
+
+    Only the causal rows of the kernel exist, so no arithmetic is spent on weights that are always zero.  The
+    channels of every feature map are split into `num_groups` equal groups, one per colour in order; in the centre
+    tap group g sees the groups before it (`include_self=False`, mask A) or up to itself (mask B) (van den Oord 2016,
+    arXiv:1601.06759, section 3.4).
+
+    Arguments:
+        kernel_size: Odd width of the square kernel that is cropped; 1 is a masked 1x1 convolution.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, include_self: bool, num_groups: int = 1
+    ) -> None:
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if channels % num_groups:
+                raise ValueError(f"{name} must be divisible by the {num_groups} colour groups, got {channels}")
+        reach = kernel_size // 2
+        conv = nn.Conv2d(in_channels, out_channels, (reach + 1, kernel_size))
+        self.reach = reach
+        self.weight = conv.weight  # (out, in, reach + 1, kernel_size)
+        self.bias = conv.bias
+        into = torch.arange(in_channels) * num_groups // in_channels
+        out = torch.arange(out_channels) * num_groups // out_channels
+        mask = torch.ones_like(conv.weight)
+        mask[:, :, -1, reach + 1 :] = 0
+        centre = into[None] <= out[:, None] if include_self else into[None] < out[:, None]
+        mask[:, :, -1, reach] = centre.to(mask.dtype)
+        self.register_buffer("mask", mask, persistent=False)
+
+    def masked_weight(self) -> Tensor:
+        """Shape (out_channels, in_channels, reach + 1, kernel_size); the last row is the pixel's own."""
+        return self.weight * self.mask
+
+    def forward(self, x: Tensor) -> Tensor:
+        """
+        Arguments:
+            x: Shape (B, in_channels, H, W).
+
+        Returns:
+            Shape (B, out_channels, H, W).
+        """
+        if self.reach:
+            x = F.pad(x, (self.reach, self.reach, self.reach, 0))
+        return F.conv2d(x, self.masked_weight(), self.bias)
