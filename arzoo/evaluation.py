@@ -1,0 +1,109 @@
+"""Exact held-out likelihood: every example counted once, summed in float64, with its standard error."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from arzoo.data import TensorData
+from arzoo.model import Context, Model
+
+Progress = Any  # a callable that is told the number of examples done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        value: Mean over the examples, in `unit`.
+        unit: "nats" or "bits/dim": -log p(x), or that over D ln 2.
+        standard_error: Of the mean, in `unit`.
+        num_examples: How many.
+        dataset, split, protocol: On what, and how it was treated.
+        likelihood: "exact", or "lower_bound" if `value` is an upper bound of the negative log-likelihood.
+    """
+
+    value: float
+    unit: str
+    standard_error: float
+    num_examples: int
+    dataset: str
+    split: str
+    protocol: str
+    likelihood: str
+
+
+def model_context(model: Model, context: dict[str, Tensor] | None) -> Context:
+    """Of a data set's context, what the model is conditioned on.
+
+    Raises:
+        ValueError: The data set lacks one of the model's names.
+    """
+    names, there = model.context_names, context or {}
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise ValueError(f"this {model.family} is conditioned on {', '.join(missing)}, which the data set lacks")
+    return {name: there[name] for name in names} or None
+
+
+@torch.no_grad()
+def evaluate(
+    model: Model,
+    data: TensorData,
+    *,
+    batch_size: int = 100,
+    num_examples: int | None = None,
+    accelerator: Accelerator | None = None,
+    progress: Progress = None,
+) -> Evaluation:
+    """The mean negative log-likelihood of a split, in float32 passes and float64 sums.
+
+    Arguments:
+        num_examples: How many, the first ones; None takes all.
+        accelerator: Splits the examples between its processes, each counted once.
+        progress: Called with the number of examples done after every batch, in this process.
+
+    Raises:
+        ValueError: The data are not of the kind that the model is for.
+    """
+    config = model.config
+    if (config.event_shape, config.num_categories) != (data.spec.event_shape, data.spec.num_categories):
+        raise ValueError(
+            f"the model is for events {config.event_shape} with {config.num_categories} categories, the data set"
+            f" {data.spec.name} has {data.spec.event_shape} with {data.spec.num_categories}"
+        )
+    total = len(data) if num_examples is None else min(num_examples, len(data))
+    rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    device = next(model.parameters()).device
+    scale = config.dims * math.log(2) if data.spec.unit == "bits/dim" else 1.0
+    was_training = model.training
+    model.eval()
+    sums = torch.zeros(2, dtype=torch.float64)
+    indices = torch.arange(total)[rank::world]
+    for chunk in indices.split(batch_size):
+        # A random view is seeded by where its batch begins, so that a second evaluation sees the same events.
+        x, context = data.batch(chunk, torch.Generator().manual_seed(int(chunk[0])))
+        context = {name: value.to(device) for name, value in (context or {}).items()}
+        nll = -model.log_prob(x.to(device), model_context(model, context)).double().cpu() / scale
+        sums += torch.stack([nll.sum(), nll.square().sum()])
+        if progress is not None:
+            progress(len(chunk))
+    model.train(was_training)
+    if accelerator is not None and world > 1:
+        sums = accelerator.reduce(sums.to(accelerator.device), "sum").cpu()
+    mean = float(sums[0]) / total
+    variance = max(float(sums[1]) / total - mean**2, 0.0) * total / max(total - 1, 1)
+    return Evaluation(
+        value=mean,
+        unit=data.spec.unit,
+        standard_error=math.sqrt(variance / total),
+        num_examples=total,
+        dataset=data.spec.name,
+        split=data.split,
+        protocol=data.spec.protocol,
+        likelihood=model.likelihood,
+    )

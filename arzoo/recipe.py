@@ -1,0 +1,126 @@
+"""A recipe: all it takes to train a model again, short enough to read aloud."""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from arzoo import schema
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Attributes:
+        steps: Updates in all; the learning rate schedule ends there.
+        batch_size: Examples an update, over all processes.
+        lr: Peak learning rate.
+        warmup_steps: Updates over which the learning rate rises linearly from 0.
+        schedule: How it falls to 0 after that.
+        betas: Decay rates of Adam's two moments.
+        weight_decay: Decoupled (AdamW).
+        grad_clip: Largest norm of the gradient of the mean loss, in nats; None does not clip.
+        ema: Decay of the running average of the weights that is evaluated and kept; None keeps the weights themselves.
+        precision: "bfloat16" trains under autocast; likelihoods are measured in float32 either way.
+        seed: Of everything random.
+        eval_every: Updates between evaluations on the validation split.
+        eval_examples: How many of its examples, the first ones; None takes all.
+        patience: Evaluations without improvement after which training stops; None never stops early.
+        weights_dtype: What the weights are stored as.
+    """
+
+    steps: int
+    batch_size: int
+    lr: float
+    warmup_steps: int = 0
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    grad_clip: float | None = None
+    ema: float | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    eval_every: int = 1000
+    eval_examples: int | None = None
+    patience: int | None = None
+    weights_dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        schema.check(self)
+        for name in ("steps", "batch_size", "eval_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise ValueError(f"lr must be above 0, got {self.lr}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema must be between 0 and 1, got {self.ema}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The number that a result is measured against.
+
+    Attributes:
+        value: In the unit of the data set.
+        source: Who reported it, where.
+        note: What differs from our protocol or model, if anything.
+    """
+
+    value: float
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """
+    Attributes:
+        family: Name of an installed family.
+        dataset: Name of an installed data set.
+        model: Fields of the family's config, without what the data set fixes.
+        train: How it is trained.
+        published: What its result is measured against.
+    """
+
+    family: str
+    dataset: str
+    model: dict[str, Any] = field(default_factory=dict)
+    train: TrainConfig
+    published: Published | None = None
+
+    def __post_init__(self) -> None:
+        fixed = {"event_shape", "num_categories"} & self.model.keys()
+        if fixed:
+            raise ValueError(f"[model] must leave out {', '.join(sorted(fixed))}: the data set fixes them")
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """The recipe in a TOML file, or that of an installed checkpoint.
+
+    Arguments:
+        name_or_path: A file whose name ends in .toml, or what `arzoo.load` takes.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        LookupError: There is no such checkpoint.
+        ValueError: The file is no TOML, or no recipe.
+    """
+    path = recipe_path(name_or_path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is no TOML: {error}") from None
+    return schema.build(Recipe, values, str(path))
+
+
+def recipe_path(name_or_path: str | Path) -> Path:
+    """Where the file that `load_recipe` reads lies."""
+    path = Path(name_or_path).expanduser()
+    if path.suffix != ".toml":
+        from arzoo import checkpoints
+
+        path = checkpoints.find_checkpoint(name_or_path) / "recipe.toml"
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no recipe at {path}")
+    return path

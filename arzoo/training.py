@@ -1,0 +1,340 @@
+"""Training: one function on accelerate, on any number of processes, that may be killed at any moment.
+
+Everything random in a step follows from the seed and the step's number, for the whole batch, before it is split
+between processes.  So there is no random state to keep: N processes train the same model as one, and a run that was
+killed and started again ends with the same weights, bit for bit.
+"""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from arzoo import hub, pictures, registry
+from arzoo.data import TensorData, epoch_order, load_data
+from arzoo.evaluation import evaluate, model_context
+from arzoo.files import replacing
+from arzoo.model import Context, Model
+from arzoo.recipe import Recipe, TrainConfig
+from arzoo.reporting import Report
+
+SAVE_SECONDS = 120.0
+"""Seconds of training that a kill may cost."""
+KEPT_STATES = 2
+
+
+def train(recipe: Recipe, directory: str | Path) -> Path:
+    """Trains a model and writes its checkpoint folder; goes on where an earlier call was stopped.
+
+    Arguments:
+        recipe: What to train, on what, how.
+        directory: The checkpoint folder; the state of training lies in `state` inside until it is done.
+
+    Returns:
+        The directory, which holds config.json, model.safetensors, metrics.json and curve.jsonl, curve.png.
+
+    Raises:
+        ValueError: The recipe does not fit the data, the processes, or what the directory was begun with.
+    """
+    directory = Path(directory)
+    config = recipe.train
+    accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bfloat16" else "no")
+    world = accelerator.num_processes
+    asked = int(os.environ.get("WORLD_SIZE", "1"))
+    if asked != world:
+        raise ValueError(f"{asked} processes were asked for, but accelerate runs {world}; see `accelerate env`")
+    if config.batch_size % world:
+        raise ValueError(f"batch_size {config.batch_size} must be divisible by the {world} processes")
+    data, held_out = load_data(recipe.dataset, "train"), load_data(recipe.dataset, "validation")
+    if len(data) < config.batch_size:
+        raise ValueError(f"batch_size {config.batch_size} is larger than the {len(data)} training examples")
+
+    torch.manual_seed(config.seed)
+    spec = data.spec
+    fixed = {"event_shape": spec.event_shape, "num_categories": spec.num_categories}
+    model = registry.create_model(recipe.family, {**fixed, **recipe.model})
+    run = _Run(recipe, model, directory, accelerator)
+    if run.step == 0:
+        x, context = data.batch(torch.arange(min(len(data), 1000)), _generator(config.seed, "initialize"))
+        model.initialize(x, model_context(model, context))
+        run.reset_average()
+    wrapped = accelerator.prepare(model)
+
+    with Report(run.setup(), config.steps, spec.unit, run.is_main) as report:
+        started = time.perf_counter() - run.seconds, time.process_time() - run.cpu_seconds
+        saved = time.perf_counter()
+        while run.step < config.steps and not run.exhausted:
+            run.losses.append(_step(run, wrapped, data) / _scale(model, data))
+            run.step += 1
+            run.seconds, run.cpu_seconds = time.perf_counter() - started[0], time.process_time() - started[1]
+            last = run.step == config.steps
+            record: dict[str, Any] = {"step": run.step, "loss": run.losses[-1], "seconds": run.seconds}
+            if run.step % config.eval_every == 0 or last:
+                record["validation"] = run.evaluate(held_out)
+            report.update(record)
+            if run.step % _steps_a_record(config) == 0 or "validation" in record:
+                run.curve.append({**record, "loss": sum(run.losses) / len(run.losses)})
+                run.losses.clear()
+            if "validation" in record or time.perf_counter() - saved > SAVE_SECONDS:
+                run.save()
+                saved = time.perf_counter()
+        run.finish(spec.unit)
+    accelerator.wait_for_everyone()
+    return directory
+
+
+def _steps_a_record(config: TrainConfig) -> int:
+    """The training curve has some two thousand records, each the mean loss of the steps since the one before."""
+    return max(1, config.steps // 2000)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """The learning rate of update `step`, counted from 0."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
+    falls = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
+    return config.lr * falls[config.schedule]
+
+
+def _generator(seed: int, *what: object) -> torch.Generator:
+    digest = hashlib.sha256(repr((seed, *what)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def _scale(model: Model, data: TensorData) -> float:
+    return model.config.dims * math.log(2) if data.spec.unit == "bits/dim" else 1.0
+
+
+def _batch(run: "_Run", data: TensorData) -> tuple[Tensor, Context, Tensor | None]:
+    """This process's part of the step's batch."""
+    config, accelerator = run.recipe.train, run.accelerator
+    generator = _generator(config.seed, "batch", run.step)
+    per_epoch = len(data) // config.batch_size
+    epoch, place = divmod(run.step, per_epoch)
+    if run.order[0] != epoch:
+        run.order = epoch, epoch_order(len(data), config.seed, epoch)
+    indices = run.order[1][place * config.batch_size :][: config.batch_size]
+    x, context = data.batch(indices, generator)
+    noise = run.model.noise(len(x), generator)
+    mine = slice(accelerator.process_index, None, accelerator.num_processes)
+    parts = {name: value[mine].to(accelerator.device) for name, value in (context or {}).items()}
+    return (
+        x[mine].to(accelerator.device),
+        model_context(run.model, parts),
+        None if noise is None else noise[mine].to(accelerator.device),
+    )
+
+
+def _step(run: "_Run", wrapped: torch.nn.Module, data: TensorData) -> float:
+    """One update; returns the mean loss over the whole batch, in nats."""
+    config, accelerator = run.recipe.train, run.accelerator
+    wrapped.train()
+    x, context, noise = _batch(run, data)
+    # For dropout; processes differ in what they drop.
+    torch.manual_seed(
+        int(torch.randint(2**62, (), generator=_generator(config.seed, run.step, accelerator.process_index)))
+    )
+    loss = wrapped(x, context, noise).mean()
+    if not bool(loss.isfinite()):
+        raise ValueError(f"the loss of step {run.step} is {float(loss)}; lower lr or set grad_clip in the recipe")
+    run.optimizer.zero_grad()
+    accelerator.backward(loss)
+    if config.grad_clip is not None:
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.grad_clip)
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(config, run.step)
+    run.optimizer.step()
+    run.update_average()
+    mean = accelerator.reduce(loss.detach().double(), "mean")
+    return float(mean)
+
+
+class _Run:
+    """The state of a training run, and where it is kept."""
+
+    def __init__(self, recipe: Recipe, model: Model, directory: Path, accelerator: Accelerator) -> None:
+        self.recipe, self.model, self.directory, self.accelerator = recipe, model, directory, accelerator
+        self.is_main: bool = accelerator.is_main_process
+        model.to(accelerator.device)
+        config = recipe.train
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        )
+        self.average = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self.best: dict[str, Tensor] = {}
+        self.best_value, self.best_step, self.worse = math.inf, 0, 0
+        self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
+        self.curve: list[dict[str, Any]] = []
+        self.losses: list[float] = []
+        """Of the steps since the curve's last record."""
+        self.order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._resume()
+
+    @property
+    def exhausted(self) -> bool:
+        patience = self.recipe.train.patience
+        return patience is not None and self.worse >= patience
+
+    def setup(self) -> dict[str, Any]:
+        """The effective set-up, for people and for metrics.json."""
+        device = self.accelerator.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+        return {
+            "hardware": name,
+            "processes": self.accelerator.num_processes,
+            "threads": torch.get_num_threads(),
+            "precision": self.recipe.train.precision,
+            "torch": torch.__version__,
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+        }
+
+    # ---- weights
+
+    def reset_average(self) -> None:
+        for name, value in self.model.named_parameters():
+            self.average[name].copy_(value.detach())
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Moves the running average towards the weights; early on it forgets faster (1 + t) / (10 + t)."""
+        decay = self.recipe.train.ema
+        if decay is None:
+            return
+        rate = 1 - min(decay, (1 + self.step) / (10 + self.step))
+        names, values = zip(*self.model.named_parameters(), strict=True)
+        torch._foreach_lerp_([self.average[name] for name in names], list(values), rate)
+
+    def _evaluated_weights(self) -> dict[str, Tensor]:
+        averaged = self.average if self.recipe.train.ema is not None else {}
+        return {name: averaged.get(name, value).detach().clone() for name, value in self.model.state_dict().items()}
+
+    def evaluate(self, held_out: TensorData) -> float:
+        """Measures the averaged weights on the validation split and keeps them if they are the best so far."""
+        training = {name: value.clone() for name, value in self.model.state_dict().items()}
+        candidate = self._evaluated_weights()
+        self.model.load_state_dict(candidate)
+        value = evaluate(
+            self.model, held_out, num_examples=self.recipe.train.eval_examples, accelerator=self.accelerator
+        ).value
+        self.model.load_state_dict(training)
+        if value < self.best_value:
+            self.best, self.best_value, self.best_step, self.worse = candidate, value, self.step, 0
+        else:
+            self.worse += 1
+        return value
+
+    # ---- files
+
+    def _state_files(self) -> list[Path]:
+        return sorted((self.directory / "state").glob("step-*.safetensors"), reverse=True)
+
+    def save(self) -> None:
+        """Writes everything that training goes on from, whole or not at all, then drops the oldest."""
+        if not self.is_main:
+            return
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        names = [name for name, _ in self.model.named_parameters()]
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{names[index]}.{key}": value for key, value in moments.items()}
+        facts = {
+            "recipe": _comparable(self.recipe),
+            "step": self.step,
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "best_value": self.best_value,
+            "best_step": self.best_step,
+            "worse": self.worse,
+            "losses": self.losses,
+        }
+        with replacing(self.directory / "curve.jsonl") as path:
+            path.write_text("".join(json.dumps(record) + "\n" for record in self.curve))
+        with replacing(self.directory / "state" / f"step-{self.step:09d}.safetensors") as path:
+            copies = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+            save_file(copies, path, metadata={"facts": json.dumps(facts)})
+        for old in self._state_files()[KEPT_STATES:]:
+            old.unlink()
+
+    def _resume(self) -> None:
+        """Goes on from the newest whole state."""
+        for path in self._state_files():
+            try:
+                with safe_open(path, "pt") as file:
+                    facts = json.loads((file.metadata() or {})["facts"])
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            except (SafetensorError, OSError, KeyError, ValueError):
+                continue
+            if facts.pop("recipe") != _comparable(self.recipe):
+                raise ValueError(f"{self.directory} was begun with another recipe; name another directory or remove it")
+            self._restore(facts, tensors)
+            return
+
+    def _restore(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+        self.model.load_state_dict(part("model."))
+        self.average = {name: value.to(self.accelerator.device) for name, value in part("average.").items()}
+        self.best = part("best.")
+        moments: dict[int, dict[str, Tensor]] = {
+            index: part(f"optimizer.{name}.") for index, (name, _) in enumerate(self.model.named_parameters())
+        }
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        for name, value in facts.items():
+            setattr(self, name, value)
+        curve = self.directory / "curve.jsonl"
+        lines = curve.read_text().splitlines() if curve.is_file() else []
+        self.curve = [record for record in map(json.loads, lines) if record["step"] <= self.step]
+
+    def finish(self, unit: str) -> None:
+        """Writes the checkpoint folder from the best weights."""
+        if not self.is_main:
+            return
+        self.save()
+        if self.best:
+            self.model.load_state_dict(self.best)
+        dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.recipe.train.weights_dtype]
+        hub.save_model(self.model, self.directory, dtype)
+        pictures.training_curve(self.curve, unit, self.directory / "curve.png")
+        facts = {
+            "training": {
+                **self.setup(),
+                "steps": self.step,
+                "best_step": self.best_step,
+                "examples": self.step * self.recipe.train.batch_size,
+                "seconds": round(self.seconds),
+                "cpu_seconds": round(self.cpu_seconds),
+            }
+        }
+        with replacing(self.directory / "metrics.json") as path:
+            path.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _comparable(recipe: Recipe) -> dict[str, Any]:
+    """What must not change between two calls that train one model; what is published about others may."""
+    facts = json.loads(json.dumps(asdict(recipe)))
+    del facts["published"]
+    return facts  # type: ignore[no-any-return]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores of {models[0]}" if models else platform.machine()
