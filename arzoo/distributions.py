@@ -61,8 +61,8 @@ class Categorical(td.Categorical):
 
     def draw(self, uniforms: Tensor) -> Tensor:
         cdf = self._raw.softmax(-1).cumsum(-1)
-        # The last sum may fall short of one by rounding: comparing with the others alone cannot run off the end.
-        return (cdf[..., :-1] <= uniforms[..., None]).sum(-1)
+        # By rounding the last sum may not be one: measured in it, no uniform number falls on what has no probability.
+        return (cdf[..., :-1] <= (uniforms * cdf[..., -1])[..., None]).sum(-1)
 
     def take(self, index: Any) -> "Categorical":
         return Categorical(self._raw[index])
@@ -98,15 +98,15 @@ def draw(distribution: td.Distribution, uniforms: Tensor) -> Tensor:
     if isinstance(distribution, td.MixtureSameFamily):
         # The number that chooses the component, rescaled within its share, is uniform again.
         weights = distribution.mixture_distribution.probs.double()  # (..., K)
-        u = uniforms.double()
         cdf = weights.cumsum(-1)
+        u = uniforms.double() * cdf[..., -1]
         chosen = (cdf[..., :-1] <= u[..., None]).sum(-1, keepdim=True)
         rest = (u[..., None] - (cdf - weights).gather(-1, chosen)) / weights.gather(-1, chosen)
         values = draw(distribution.component_distribution, rest.clamp(0, 1).expand_as(weights))
         return values.gather(-1, chosen).squeeze(-1)
     if isinstance(distribution, (td.Normal, td.Laplace, td.Uniform, td.Exponential, td.TransformedDistribution)):
-        tiny = torch.finfo(torch.float64).tiny
-        inverted: Tensor = distribution.icdf(uniforms.double().clamp(tiny, 1 - 2**-53))  # type: ignore[no-untyped-call]
+        inside = uniforms.double().clamp(2**-54, 1 - 2**-53)
+        inverted: Tensor = distribution.icdf(inside)  # type: ignore[no-untyped-call]
         return inverted.float()
     raise TypeError(f"cannot draw from {type(distribution).__name__}: give it a method draw(uniforms)")
 
@@ -117,22 +117,34 @@ def take(distribution: td.Distribution, index: Any) -> td.Distribution:
     Arguments:
         index: Whatever indexes a tensor of shape batch_shape.
     """
+    index = _without_ellipsis(index, len(distribution.batch_shape))
     own = getattr(distribution, "take", None)
     if own is not None:
         return own(index)  # type: ignore[no-any-return]
     if isinstance(distribution, td.Independent):
-        return td.Independent(
+        return type(distribution)(
             take(distribution.base_dist, index), distribution.reinterpreted_batch_ndims, validate_args=False
         )
     if isinstance(distribution, td.MixtureSameFamily):
-        return td.MixtureSameFamily(
+        return type(distribution)(
             td.Categorical(logits=distribution.mixture_distribution.logits[index], validate_args=False),
             take(distribution.component_distribution, index),
             validate_args=False,
         )
     names = [name for name in distribution.arg_constraints if name in distribution.__dict__]
+    if "logits" in names and "probs" in names:  # torch keeps the other once it was asked for
+        names.remove("probs")
     parameters = {name: getattr(distribution, name)[index] for name in names}
     return type(distribution)(**parameters, validate_args=False)
+
+
+def _without_ellipsis(index: Any, num_axes: int) -> tuple[Any, ...]:
+    """An ellipsis stands for axes of the batch; parameters may have more axes than that."""
+    parts = index if isinstance(index, tuple) else (index,)
+    for place, part in enumerate(parts):
+        if part is Ellipsis:
+            return parts[:place] + (slice(None),) * (num_axes + 1 - len(parts)) + parts[place + 1 :]
+    return parts
 
 
 def component(distribution: td.Distribution, values: Tensor) -> td.Distribution:

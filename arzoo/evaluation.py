@@ -63,7 +63,7 @@ def evaluate(
     """The mean negative log-likelihood of a split, in float32 passes and float64 sums.
 
     Arguments:
-        num_examples: How many, the first ones; None takes all.
+        num_examples: How many, evenly spaced, since a split may be in some order; None takes all.
         accelerator: Splits the examples between its processes, each counted once.
         progress: Called with the number of examples done after every batch, in this process.
 
@@ -83,7 +83,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     sums = torch.zeros(2, dtype=torch.float64)
-    indices = torch.arange(total)[rank::world]
+    indices = (torch.arange(total) * len(data) // total)[rank::world]
     for chunk in indices.split(batch_size):
         # A random view is seeded by where its batch begins, so that a second evaluation sees the same events.
         x, context = data.batch(chunk, torch.Generator().manual_seed(int(chunk[0])))

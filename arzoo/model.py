@@ -172,6 +172,13 @@ class Model(nn.Module, ABC):
         """What the model is conditioned on, by the names its data set uses; () if on nothing."""
         return ()
 
+    def example_context(self, num_examples: int, generator: torch.Generator) -> Context:
+        """A context drawn at random, of the form that the model takes; None if it takes none.
+
+        A family that is conditioned on something says so here: `arzoo.testing` cannot guess what a context looks like.
+        """
+        return None
+
     def check_context(self, num_examples: int, context: Context) -> None:
         """Refuses a context that is not what the model is conditioned on.
 
@@ -407,6 +414,8 @@ class Autoregressive(Model):
         num_sites = self._num_sites(length)
         events = self.blank_events(num_samples).fill_(math.nan if self.config.num_categories is None else -1)
         sites = self.flat_sites(events)
+        shown = events if length is None else events[:, :num_sites]
+        news = True
         uniforms, members = self._draw_uniforms(num_samples, num_sites, generator)
         end = getattr(self.config, "end", None) if length is None else None
         for member in members.unique().tolist():
@@ -423,11 +432,13 @@ class Autoregressive(Model):
                     sites[:, order[step]] = value
                 else:
                     sites[rows, order[step]] = value.to(sites.dtype)
-                if every is not None and (step + 1) % every == 0:
-                    yield events.clone()
+                news = every is None or (step + 1) % every > 0
+                if not news:
+                    yield shown.clone()
                 if end is not None and bool(ended.all()):
                     break
-        yield events if length is None else events[:, :num_sites]
+        if news:
+            yield shown
 
     def _num_sites(self, length: int | None) -> int:
         total = math.prod(self.grid_shape)
@@ -481,9 +492,13 @@ class Autoregressive(Model):
                 f"known must have shape {tuple(x.shape)} or {tuple(x.shape[1:])}, got {tuple(known.shape)}"
             )
         known = known.to(x.device).expand_as(x)
-        x = self.check_events(torch.where(known, x, torch.zeros_like(x)))
+        blank = torch.zeros_like(x)
+        if self.variable_length:  # behind padding there is padding
+            blank -= ((x < 0) & known).long().cumsum(1).clamp_max(1)
+        x = self.check_events(torch.where(known, x, blank))
         self.check_context(x.shape[0], context)
-        given = self.sites(x).reshape(x.shape[0], -1, *self.site_shape)
+        inside = x.clamp_min(0) if self.variable_length else x
+        given = self.sites(inside).reshape(x.shape[0], -1, *self.site_shape)
         kept = self.sites(known).reshape(given.shape)
         uniforms, members = self._draw_uniforms(x.shape[0], given.shape[1], generator)
         exact = all(_is_prefix(kept[:, self.order(k)]) for k in range(self.num_members))
@@ -500,6 +515,10 @@ class Autoregressive(Model):
             values = walk(decoder, uniforms[rows], sharpening, given[rows][:, order], kept[rows][:, order])
             for step, value in enumerate(values):
                 sites[rows, order[step]] = value.to(sites.dtype)
+        if self.variable_length:  # nothing is drawn behind the end
+            events = torch.where(known, x, events)
+            stops = ((events < 0) | (events == getattr(self.config, "end", None))).long()
+            events = torch.where((stops.cumsum(1) - stops > 0) & ~known, -1, events)
         plain = sharpening == Sharpening()
         if exact and plain:
             density = f"p(unknown | known) of the {self.family}"

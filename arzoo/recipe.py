@@ -20,12 +20,13 @@ class TrainConfig:
         schedule: How it falls to 0 after that.
         betas: Decay rates of Adam's two moments.
         weight_decay: Decoupled (AdamW).
+        muon: Patterns of the names of the weights that Muon updates; AdamW updates all others.
         grad_clip: Largest norm of the gradient of the mean loss, in nats; None does not clip.
         ema: Decay of the running average of the weights that is evaluated and kept; None keeps the weights themselves.
         precision: "bfloat16" trains under autocast; likelihoods are measured in float32 either way.
         seed: Of everything random.
         eval_every: Updates between evaluations on the validation split.
-        eval_examples: How many of its examples, the first ones; None takes all.
+        eval_examples: How many of its examples, evenly spaced; None takes all.
         patience: Evaluations without improvement after which training stops; None never stops early.
         weights_dtype: What the weights are stored as.
     """
@@ -37,6 +38,7 @@ class TrainConfig:
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
+    muon: tuple[str, ...] = ()
     grad_clip: float | None = None
     ema: float | None = None
     precision: Literal["float32", "bfloat16"] = "float32"

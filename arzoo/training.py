@@ -27,6 +27,7 @@ from arzoo.data import TensorData, epoch_order, load_data
 from arzoo.evaluation import evaluate, model_context
 from arzoo.files import replacing
 from arzoo.model import Context, Model
+from arzoo.optimizers import Optimizer
 from arzoo.recipe import Recipe, TrainConfig
 from arzoo.reporting import Report
 
@@ -38,15 +39,18 @@ KEPT_STATES = 2
 def train(recipe: Recipe, directory: str | Path) -> Path:
     """Trains a model and writes its checkpoint folder; goes on where an earlier call was stopped.
 
+    A finished run goes on too where the recipe now asks for more steps: the learning rate takes up the longer schedule.
+
     Arguments:
         recipe: What to train, on what, how.
-        directory: The checkpoint folder; the state of training lies in `state` inside until it is done.
+        directory: The checkpoint folder; what training goes on from lies in `state` inside.
 
     Returns:
         The directory, which holds config.json, model.safetensors, metrics.json and curve.jsonl, curve.png.
 
     Raises:
         ValueError: The recipe does not fit the data, the processes, or what the directory was begun with.
+        FileExistsError: The directory holds a checkpoint, but nothing that its training could go on from.
     """
     directory = Path(directory)
     config = recipe.train
@@ -148,15 +152,12 @@ def _step(run: "_Run", wrapped: torch.nn.Module, data: TensorData) -> float:
         int(torch.randint(2**62, (), generator=_generator(config.seed, run.step, accelerator.process_index)))
     )
     loss = wrapped(x, context, noise).mean()
-    if not bool(loss.isfinite()):
-        raise ValueError(f"the loss of step {run.step} is {float(loss)}; lower lr or set grad_clip in the recipe")
-    run.optimizer.zero_grad()
+    if not math.isfinite(loss.item()):
+        raise ValueError(f"the loss of step {run.step} is {loss.item()}; lower lr or set grad_clip in the recipe")
     accelerator.backward(loss)
     if config.grad_clip is not None:
         torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.grad_clip)
-    for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate(config, run.step)
-    run.optimizer.step()
+    run.optimizer.step(learning_rate(config, run.step))
     run.update_average()
     mean = accelerator.reduce(loss.detach().double(), "mean")
     return float(mean)
@@ -169,10 +170,7 @@ class _Run:
         self.recipe, self.model, self.directory, self.accelerator = recipe, model, directory, accelerator
         self.is_main: bool = accelerator.is_main_process
         model.to(accelerator.device)
-        config = recipe.train
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
-        )
+        self.optimizer = Optimizer(model, recipe.train)
         self.average = {name: value.detach().clone() for name, value in model.named_parameters()}
         self.best: dict[str, Tensor] = {}
         self.best_value, self.best_step, self.worse = math.inf, 0, 0
@@ -248,9 +246,7 @@ class _Run:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
-        names = [name for name, _ in self.model.named_parameters()]
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{names[index]}.{key}": value for key, value in moments.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
         facts = {
             "recipe": _comparable(self.recipe),
             "step": self.step,
@@ -271,7 +267,12 @@ class _Run:
 
     def _resume(self) -> None:
         """Goes on from the newest whole state."""
-        for path in self._state_files():
+        files = self._state_files()
+        if not files and (self.directory / "model.safetensors").exists():
+            raise FileExistsError(
+                f"{self.directory} holds a checkpoint and no state to go on from; name another directory"
+            )
+        for path in files:
             try:
                 with safe_open(path, "pt") as file:
                     facts = json.loads((file.metadata() or {})["facts"])
@@ -290,10 +291,7 @@ class _Run:
         self.model.load_state_dict(part("model."))
         self.average = {name: value.to(self.accelerator.device) for name, value in part("average.").items()}
         self.best = part("best.")
-        moments: dict[int, dict[str, Tensor]] = {
-            index: part(f"optimizer.{name}.") for index, (name, _) in enumerate(self.model.named_parameters())
-        }
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        self.optimizer.restore(part("optimizer."))
         for name, value in facts.items():
             setattr(self, name, value)
         curve = self.directory / "curve.jsonl"
@@ -310,7 +308,9 @@ class _Run:
         dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.recipe.train.weights_dtype]
         hub.save_model(self.model, self.directory, dtype)
         pictures.training_curve(self.curve, unit, self.directory / "curve.png")
-        facts = {
+        metrics = self.directory / "metrics.json"
+        facts = json.loads(metrics.read_text()) if metrics.is_file() else {}
+        facts |= {
             "training": {
                 **self.setup(),
                 "steps": self.step,
@@ -320,14 +320,14 @@ class _Run:
                 "cpu_seconds": round(self.cpu_seconds),
             }
         }
-        with replacing(self.directory / "metrics.json") as path:
+        with replacing(metrics) as path:
             path.write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def _comparable(recipe: Recipe) -> dict[str, Any]:
-    """What must not change between two calls that train one model; what is published about others may."""
+    """What must not change between two calls that train one model: all but how long, and what others published."""
     facts = json.loads(json.dumps(asdict(recipe)))
-    del facts["published"]
+    del facts["published"], facts["train"]["steps"], facts["train"]["patience"]
     return facts  # type: ignore[no-any-return]
 
 

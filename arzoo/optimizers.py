@@ -1,0 +1,79 @@
+"""The optimisers of a training run as one: AdamW, and Muon for the matrices that the recipe names."""
+
+from fnmatch import fnmatch
+
+import torch
+from torch import Tensor, nn
+
+from arzoo.model import Model
+from arzoo.recipe import TrainConfig
+
+
+class Optimizer:
+    """Updates every parameter by AdamW, or by Muon if its name matches one of the recipe's patterns.
+
+    Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) steps along the nearest orthogonal matrix to
+    the momentum.  It takes a weight as the matrix (outputs, all else), and its steps have the size of AdamW's (Liu et
+    al. 2025, https://arxiv.org/abs/2502.16982, section 2.2), so one learning rate serves both.
+
+    Raises:
+        ValueError: A pattern matches no matrix of the model.
+    """
+
+    def __init__(self, model: Model, config: TrainConfig) -> None:
+        self._parameters = dict(model.named_parameters())
+        matrices = {
+            name: nn.Parameter(value.detach().flatten(1))  # shares memory with the weight
+            for name, value in self._parameters.items()
+            if value.dim() >= 2 and any(fnmatch(name, pattern) for pattern in config.muon)
+        }
+        for pattern in config.muon:
+            if not any(fnmatch(name, pattern) for name in matrices):
+                raise ValueError(f"muon names {pattern!r}, which matches no matrix of {model.family}")
+        self._updated = {name: matrices.get(name, value) for name, value in self._parameters.items()}
+        others = [value for name, value in self._parameters.items() if name not in matrices]
+        decay = config.weight_decay
+        self._optimizers: list[torch.optim.Optimizer] = []
+        if others:
+            adamw = torch.optim.AdamW(others, config.lr, betas=config.betas, weight_decay=decay, fused=True)
+            self._optimizers.append(adamw)
+        if matrices:
+            muon = torch.optim.Muon(matrices.values(), config.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            self._optimizers.append(muon)
+
+    def step(self, lr: float) -> None:
+        """One update at this learning rate from the gradients that are there, which are then gone."""
+        for name, value in self._updated.items():
+            original = self._parameters[name]
+            if value is not original:
+                value.grad = None if original.grad is None else original.grad.flatten(1)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+        for value in (*self._updated.values(), *self._parameters.values()):
+            value.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """What the next step depends on, besides weights and gradients: "NAME.KEY" -> tensor."""
+        return {
+            f"{name}.{key}": moment
+            for optimizer in self._optimizers
+            for name, value in self._updated.items()
+            for key, moment in optimizer.state.get(value, {}).items()
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        for optimizer in self._optimizers:
+            mine = {id(value) for group in optimizer.param_groups for value in group["params"]}
+            for name, value in self._updated.items():
+                if id(value) in mine:
+                    moments = {
+                        key.removeprefix(f"{name}."): moment
+                        for key, moment in state.items()
+                        if key.rpartition(".")[0] == name
+                    }
+                    optimizer.state[value] = {
+                        key: moment if key == "step" else moment.to(value.device) for key, moment in moments.items()
+                    }

@@ -1,0 +1,26 @@
+"""Fixtures that several test files use."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import toy_zoo
+
+from arzoo import registry
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of an installed tiny checkpoint; its data set is on disk, the current folder is empty."""
+    folder = toy_zoo.install(tmp_path / "site")
+    toy_zoo.write_data(tmp_path / "sets")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))  # for processes that a test starts
+    monkeypatch.setenv("ARZOO_DATASETS", str(tmp_path / "sets"))
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ARZOO_BLOCK_PLUGINS", "")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    registry.installed.cache_clear()
+    yield folder
+    registry.installed.cache_clear()

@@ -1,0 +1,286 @@
+"""Training may be killed at any moment and run on any number of processes: the model that comes out is the same."""
+
+import dataclasses
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+import arzoo
+from arzoo import registry, training
+from arzoo.recipe import Published, Recipe, TrainConfig, load_recipe
+
+PLUGIN = """
+from arzoo import DatasetSpec, hookimpl
+from arzoo.data import decode_images
+
+@hookimpl
+def arzoo_datasets():
+    return [DatasetSpec(name="dots", event_shape=(1, 3, 4), num_categories=2, repo="dots",
+        splits={"train": "train[:56]", "validation": "train[56:]", "test": "test"}, column="image",
+        decode=decode_images, kind="image", unit="nats", licence="mit", protocol="Made up.")]
+"""
+CARD = """\
+---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*
+  - split: test
+    path: data/test-*
+---
+"""
+MADE = """\
+family = "made"
+dataset = "dots"
+[model]
+hidden_sizes = [7]
+num_masks = 3
+[train]
+steps = 40
+batch_size = 8
+lr = 1e-2
+warmup_steps = 5
+ema = 0.9
+muon = ["layers.*.weight"]
+eval_every = 15
+"""
+
+
+def write_dots(path: Path, num_images: int, seed: int) -> None:
+    """Images of 3x4 bits, each the one before it with a few bits flipped."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for bits in rng.random((num_images, 3, 4)) < [0.9, 0.2, 0.7, 0.4]:
+        file = io.BytesIO()
+        Image.fromarray(bits.astype(np.uint8) * 255).save(file, "PNG")
+        rows.append({"bytes": file.getvalue(), "path": None})
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table({"image": pa.array(rows, kind)}), path)
+
+
+@pytest.fixture
+def dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a recipe, and an installed plugin with the data set it names; child processes see it too."""
+    site, repo = tmp_path / "site", tmp_path / "sets" / "dots"
+    (site / "dots-1.0.dist-info").mkdir(parents=True)
+    (site / "dots_plugin.py").write_text(PLUGIN)
+    (site / "dots-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: dots\nVersion: 1.0\n")
+    (site / "dots-1.0.dist-info" / "entry_points.txt").write_text("[arzoo.datasets]\ndots = dots_plugin\n")
+    (repo / "data").mkdir(parents=True)
+    (repo / "README.md").write_text(CARD)
+    write_dots(repo / "data" / "train-0.parquet", 73, seed=0)
+    write_dots(repo / "data" / "test-0.parquet", 5, seed=1)
+    monkeypatch.setenv("ARZOO_DATASETS", str(tmp_path / "sets"))
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.syspath_prepend(str(site))
+    registry.installed.cache_clear()
+    (tmp_path / "made.toml").write_text(MADE)
+    arzoo.load_data("dots", "train")  # decoded once, before children race for it
+    yield tmp_path
+    registry.installed.cache_clear()
+
+
+def recipe(folder: Path, **train: Any) -> Recipe:
+    base = load_recipe(folder / "made.toml")
+    return dataclasses.replace(base, train=dataclasses.replace(base.train, **train))
+
+
+def curve(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / "curve.jsonl").read_text().splitlines()]
+
+
+def losses(directory: Path) -> list[tuple[Any, ...]]:
+    return [(record["step"], record["loss"], record.get("validation")) for record in curve(directory)]
+
+
+def test_training_writes_a_checkpoint_that_is_as_good_as_the_curve_says(dots: Path) -> None:
+    run = training.train(recipe(dots), dots / "run")
+    model = arzoo.load(run)
+    measured = arzoo.evaluate(model, arzoo.load_data("dots", "validation"))
+    best = min(record["validation"] for record in curve(run) if "validation" in record)
+    assert measured.value == pytest.approx(best, rel=1e-6)
+    assert best < 12 * 0.6931, "it learnt nothing: worse than fair coins"
+    assert [record["step"] for record in curve(run)] == list(range(1, 41))
+    facts = json.loads((run / "metrics.json").read_text())["training"]
+    assert facts["steps"] == 40 and facts["processes"] == 1 and facts["examples"] == 320
+    assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_recipe_gives_the_same_weights(dots: Path) -> None:
+    torch.manual_seed(5)
+    first = training.train(recipe(dots), dots / "first")
+    torch.manual_seed(6)
+    second = training.train(recipe(dots), dots / "second")
+    other = training.train(recipe(dots, seed=1), dots / "other")
+    weights = [(run / "model.safetensors").read_bytes() for run in (first, second, other)]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def child(folder: Path, directory: Path, save_seconds: float) -> subprocess.Popen[bytes]:
+    code = (
+        "import sys, arzoo, arzoo.training as t\n"
+        f"t.SAVE_SECONDS = {save_seconds}\n"
+        f"arzoo.train(arzoo.load_recipe({str(folder / 'made.toml')!r}), {str(directory)!r})\n"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+
+
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(dots: Path) -> None:
+    (dots / "made.toml").write_text(MADE.replace("steps = 40", "steps = 400").replace("= 15", "= 50"))
+    whole = training.train(recipe(dots), dots / "whole")
+    killed, rng, deaths = dots / "killed", random.Random(0), 0
+    while deaths < 20:
+        process = child(dots, killed, save_seconds=0.01)
+        begun = time.monotonic()
+        while not list(killed.glob("state/step-*")) and process.poll() is None and time.monotonic() < begun + 60:
+            time.sleep(0.01)
+        time.sleep(rng.random() * 0.4)
+        if deaths < 3 and process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        if process.wait() == 0:
+            break
+        deaths += 1
+    assert deaths >= 1, "the run was too short to be killed"
+    assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert losses(killed) == losses(whole)
+
+
+def test_a_truncated_state_is_passed_over_for_the_one_before(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = training.train(recipe(dots), dots / "whole")
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(run: Any, *rest: Any, step: Any = training._step) -> float:
+        if run.step == 25:
+            raise Stopped
+        return step(run, *rest)  # type: ignore[no-any-return]
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(training, "_step", stop)
+        training.train(recipe(dots), dots / "run")
+    newest, older = sorted((dots / "run" / "state").iterdir(), reverse=True)
+    assert (newest.name, older.name) == ("step-000000025.safetensors", "step-000000024.safetensors")
+    newest.write_bytes(newest.read_bytes()[:-7])
+    training.train(recipe(dots), dots / "run")
+    assert (dots / "run" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def torchrun(folder: Path, processes: int, directory: Path) -> None:
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command += ["-m", "arzoo", "train", str(folder / "made.toml"), "-o", str(directory)]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("masks", [1, 3])
+def test_two_processes_train_the_same_model_as_one(dots: Path, masks: int) -> None:
+    # Muon computes in bfloat16, which turns the last bit of a gradient into the third digit of a step.
+    (dots / "made.toml").write_text(MADE.replace("num_masks = 3", f"num_masks = {masks}").replace("muon", "# muon"))
+    training.train(recipe(dots), dots / "one")
+    torchrun(dots, 2, dots / "two")
+    one, two = losses(dots / "one"), losses(dots / "two")
+    assert len(one) == len(two) == 40
+    for (step, loss, validation), (other_step, other_loss, other_validation) in zip(one, two, strict=True):
+        assert step == other_step
+        assert other_loss == pytest.approx(loss, rel=1e-5)
+        assert validation is None or other_validation == pytest.approx(validation, rel=1e-5)
+    assert json.loads((dots / "two" / "metrics.json").read_text())["training"]["processes"] == 2
+
+
+def test_the_learning_rate_rises_and_falls_as_the_recipe_says() -> None:
+    config = TrainConfig(steps=110, batch_size=1, lr=2.0, warmup_steps=10)
+    assert training.learning_rate(config, 0) == pytest.approx(0.2)
+    assert training.learning_rate(config, 9) == pytest.approx(2.0)
+    assert training.learning_rate(config, 60) == pytest.approx(1.0)
+    linear = dataclasses.replace(config, schedule="linear")
+    assert training.learning_rate(linear, 85) == pytest.approx(0.5)
+    constant = dataclasses.replace(config, schedule="constant")
+    assert training.learning_rate(constant, 109) == pytest.approx(2.0)
+
+
+def test_training_stops_when_validation_no_longer_falls(dots: Path) -> None:
+    run = training.train(recipe(dots, lr=1e-9, ema=None, eval_every=2, patience=3, steps=400), dots / "run")
+    measured = [record["validation"] for record in curve(run) if "validation" in record]
+    assert len(measured) < 200
+    assert min(measured[:-3]) <= min(measured[-3:])
+
+
+def test_a_finished_run_goes_on_where_the_recipe_asks_for_more_steps(dots: Path) -> None:
+    training.train(recipe(dots, steps=20), dots / "run")
+    training.train(recipe(dots, steps=50), dots / "run")
+    assert [record["step"] for record in curve(dots / "run")] == list(range(1, 51))
+
+
+def test_a_checkpoint_that_was_trained_elsewhere_is_not_trained_over(dots: Path) -> None:
+    model = arzoo.create_model("nade", {"event_shape": (12,), "hidden_size": 2})
+    model.save_pretrained(dots / "run")
+    with pytest.raises(FileExistsError, match="name another directory"):
+        training.train(recipe(dots), dots / "run")
+    assert torch.equal(arzoo.load(dots / "run").encoder, model.encoder)
+
+
+def test_another_recipe_does_not_go_on_in_the_same_directory(dots: Path) -> None:
+    training.train(recipe(dots, steps=2), dots / "run")
+    with pytest.raises(ValueError, match="another recipe"):
+        training.train(recipe(dots, steps=2, lr=0.5), dots / "run")
+    again = dataclasses.replace(recipe(dots, steps=2), published=Published(value=1.0, source="a paper"))
+    training.train(again, dots / "run")
+
+
+def test_a_loss_that_is_no_number_ends_training_in_words(dots: Path) -> None:
+    with pytest.raises(ValueError, match=r"the loss of step \d+ is (nan|inf); lower lr"):
+        training.train(recipe(dots, lr=1e30, warmup_steps=0), dots / "run")
+
+
+def test_a_batch_larger_than_the_data_is_refused(dots: Path) -> None:
+    with pytest.raises(ValueError, match="larger than the 56 training examples"):
+        training.train(recipe(dots, batch_size=100), dots / "run")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("stps = 3", r"TrainConfig has no field 'stps'; did you mean 'steps'"),
+        ('lr = "high"', "lr = 'high' is not valid"),
+        ("ema = 1.5", "ema must be between 0 and 1"),
+        ("batch_size = 0", "batch_size must be at least 1"),
+        ('schedule = "step"', "schedule = 'step' is not valid"),
+        ("= 3", "is no TOML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_in_one_line(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "wrong.toml"
+    kept = [old for old in MADE.splitlines() if old.split(" =")[0] != line.split(" =")[0]]
+    path.write_text("\n".join([*kept, line]) + "\n")
+    with pytest.raises(ValueError, match=message) as caught:
+        load_recipe(path)
+    assert "\n" not in str(caught.value)
+    assert "wrong.toml" in str(caught.value)
+
+
+def test_a_recipe_does_not_repeat_what_the_data_set_fixes(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(MADE.replace("[model]", "[model]\nevent_shape = [1, 3, 4]"))
+    with pytest.raises(ValueError, match="the data set fixes"):
+        load_recipe(path)
