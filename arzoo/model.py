@@ -422,21 +422,19 @@ class Autoregressive(Model):
             rows = (members == member).nonzero().squeeze(1)
             decoder = self.decoder(len(rows), _rows(context, rows), member)
             ended = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-            order = self.order(member).tolist()
-            values = walk(decoder, uniforms[rows], sharpening)
-            for step, value in enumerate(values):
+            order, values = self.order(member).to(rows.device), []
+            for value in walk(decoder, uniforms[rows], sharpening):
                 if end is not None:
                     value = torch.where(ended, -1, value)
                     ended = ended | (value == end)
-                if len(rows) == num_samples:
-                    sites[:, order[step]] = value
-                else:
-                    sites[rows, order[step]] = value.to(sites.dtype)
-                news = every is None or (step + 1) % every > 0
+                values.append(value)
+                news = every is None or len(values) % every > 0
                 if not news:
+                    sites[rows[:, None], order[: len(values)]] = torch.stack(values, 1)
                     yield shown.clone()
                 if end is not None and bool(ended.all()):
                     break
+            sites[rows[:, None], order[: len(values)]] = torch.stack(values, 1)
         if news:
             yield shown
 

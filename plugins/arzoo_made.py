@@ -138,61 +138,51 @@ class MADE(arzoo.Autoregressive):
 
 
 class _Decoder(arzoo.Decoder):
-    """Computes every hidden unit once, as soon as the input of its degree is there.
+    """Computes every hidden unit once, as soon as the input of its degree is there: an image costs about one pass.
 
-    With the units of each layer sorted by degree, what a unit or an output sees is what has been computed so far: a
-    prefix.  So an image costs one full pass, at any depth, and no mask is multiplied.
+    What is not computed yet is zero, and what is computed is all that the next may see: no mask is needed.  With the
+    units of each layer sorted by degree, those that an input completes lie side by side.
     """
 
     def __init__(self, model: MADE, num_samples: int, member: int) -> None:
-        self._model, self._step = model, 0
-        ranks, *hidden = degrees = model.degrees(member)
+        self._binary, self._step = model.rows == 1, 0
+        degrees = model.degrees(member)
         by_degree = [each.argsort(stable=True) for each in degrees]
-        steps = torch.arange(1, model.config.dims + 1, device=ranks.device)
-        # After input i (from 1) a layer's first ends[i - 1] units can be computed; before input 1, none.
-        ends = [torch.searchsorted(each.sort().values, steps, right=True).tolist() for each in hidden]
-        rows = model.rows
+        # Features first, the batch last: the hidden layers, then the inputs.
+        sizes = [len(each) for each in (*degrees[1:], degrees[0])]
+        values = torch.zeros(sum(sizes), num_samples, device=model.orders.device)
+        *hidden, inputs = values.split(sizes)
 
-        inputs = torch.zeros(model.config.dims * rows, num_samples, device=ranks.device)
-        units = [inputs, *(inputs.new_zeros(len(each), num_samples) for each in hidden)]
-        self._inputs = inputs.view(-1, rows, num_samples).unbind()
-        # What to compute after each input: (what it sees, weights, bias, where the units go).
-        self._updates: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[] for _ in ends[0]]
+        def weight(layer: nn.Module, into: int, out: int) -> Tensor:
+            assert isinstance(layer, MaskedLinear)
+            return layer.weight.detach().index_select(0, by_degree[out]).index_select(1, by_degree[into])
+
+        # A layer is what it sees and, for each input, the units that it completes: (values, bias, weight).
+        self._layers: list[tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]] = []
         for index, layer in enumerate(model.layers):
             assert isinstance(layer, MaskedLinear)
-            into, out = by_degree[index], by_degree[index + 1]
-            weight, bias = layer.weight.detach()[out][:, into], layer.bias.detach()[out, None]
-            seen = [rows * (i + 1) for i in range(len(ends[0]))] if index == 0 else ends[index - 1]
-            start = 0
-            for i, end in enumerate(ends[index]):
-                if end > start:
-                    new = slice(start, end)
-                    sees = units[index][: seen[i]]
-                    self._updates[i].append((sees, weight[new, : seen[i]], bias[new], units[index + 1][new]))
-                start = end
-        order = by_degree[0]
-        output = model.output.weight.detach()[order][:, by_degree[-1]]
-        output_bias = model.output.bias.detach()[order, None]
-        direct = None if model.direct is None else model.direct.weight.detach()[order][:, order]
-        # What the logits of each site are made of: bias and pairs of (weights, what they see).
-        self._logits: list[tuple[Tensor, list[tuple[Tensor, Tensor]]]] = []
-        for i in range(model.config.dims):
-            mine, there = slice(rows * i, rows * (i + 1)), ends[-1][i - 1] if i else 0
-            parts = [(output[mine, :there], units[-1][:there])] if there else []
-            if direct is not None and i:
-                parts.append((direct[mine, : rows * i], inputs[: rows * i]))
-            self._logits.append((output_bias[mine].expand(rows, num_samples), parts))
+            counts = torch.bincount(degrees[index + 1], minlength=model.config.dims + 1)[1:].tolist()
+            bias = layer.bias.detach()[by_degree[index + 1], None]
+            parts = (each.split(counts) for each in (hidden[index], bias, weight(layer, index, index + 1)))
+            self._layers.append((hidden[index - 1] if index else inputs, list(zip(*parts, strict=True))))
+        self._inputs = inputs.split(model.rows)
+        self._seen, output = hidden[-1], weight(model.output, -1, 0)
+        if model.direct is not None:  # inputs lie behind the last layer: one product gives the logits
+            self._seen = values[-len(hidden[-1]) - len(inputs) :]
+            output = torch.cat([output, weight(model.direct, 0, 0)], 1)
+        self._output = output.split(model.rows)
+        self._output_bias = model.output.bias.detach()[by_degree[0], None].split(model.rows)
 
     def conditional(self) -> Bernoulli | Categorical:
-        logits, parts = self._logits[self._step]
-        for weight, seen in parts:
-            logits = torch.addmm(logits, weight, seen)
-        return self._model.distribution(logits.t())
+        logits = torch.addmm(self._output_bias[self._step], self._output[self._step], self._seen)
+        return Bernoulli(logits[0]) if self._binary else Categorical(logits.t())
 
     def append(self, value: Tensor) -> None:
-        self._inputs[self._step].copy_(self._model.encode(value).t())
-        for seen, weight, bias, out in self._updates[self._step]:
-            torch.addmm(bias, weight, seen, out=out).relu_()
+        self._inputs[self._step].copy_(value if self._binary else F.one_hot(value, len(self._inputs[0])).t())
+        for seen, units in self._layers:
+            out, bias, weight = units[self._step]
+            if len(out):
+                torch.addmm(bias, weight, seen, out=out).relu_()
         self._step += 1
 
 

@@ -3,7 +3,7 @@
 Usage: python scripts/benchmark_sampling.py [--batch-size 64] [--repeats 3] [CHECKPOINT ...]
 
 One run measures everything, so the ratios hold on any machine: a matrix product as the yardstick, then for each model
-the median seconds of one pass over the batch (all conditionals of given images), of sampling a batch with the model's
+the median CPU seconds of one pass over the batch (all conditionals of given images), of sampling a batch with the model's
 decoder, and of the naive walk, which is a pass a site (timed on a few sites and multiplied).  Without checkpoints the
 models are NADE and MADE of 784 sites with 500 hidden units, two PixelCNNs on 28x28 bits, and the installed
 `pixelcnn-*` checkpoints.
@@ -25,13 +25,13 @@ NAIVE_SITES = 3
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median wall time of a call after one that warms up."""
+    """Median CPU time of a call after one that warms up; on one thread what the wall would say on an idle machine."""
     work()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times)
 
 
