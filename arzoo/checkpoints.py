@@ -235,7 +235,8 @@ def _test_metrics(folder: Path) -> dict[str, Any]:
     metrics = _read_json(file).get("test", {}) if file.is_file() else {}
     if not isinstance(metrics, dict):
         raise ValueError(f"{file}: test must be a JSON object, got {type(metrics).__name__}")
-    return metrics
+    measured = _read_json(file).get("weights_sha256") if metrics else None
+    return metrics if measured == read_config(folder)["weights"]["sha256"] else {}
 
 
 def _license(folder: Path) -> str:

@@ -261,7 +261,7 @@ def complete(
 def eval_(
     name: Name,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    examples: Annotated[int | None, typer.Option(min=1, help="Only the first so many.  [default: all]")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="Only so many, evenly spaced.  [default: all]")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples a pass.")] = 100,
     as_json: Json = False,
 ) -> None:
@@ -341,19 +341,18 @@ def train(
 
 
 def _keep_recipe(path: Path, directory: Path, is_main: bool) -> bool:
-    """Puts the recipe into the folder of its checkpoint if none is there; returns whether it did."""
+    """Puts the recipe into the folder of its checkpoint; returns whether there was none before."""
     import arzoo
     from arzoo.files import replacing
 
     kept = directory / "recipe.toml"
-    if kept.is_file():
-        if arzoo.load_recipe(kept) != arzoo.load_recipe(path):
-            raise ValueError(f"{kept} differs from {path}; name another directory with -o")
-        return False
-    if is_main:
+    is_new = not kept.is_file()
+    if not is_new and arzoo.load_recipe(kept).what_must_stay() != arzoo.load_recipe(path).what_must_stay():
+        raise ValueError(f"{kept} differs from {path}; name another directory with -o")
+    if is_main and path.resolve() != kept.resolve():
         with replacing(kept) as temporary:
             temporary.write_bytes(path.read_bytes())
-    return is_main
+    return is_new and is_main
 
 
 @app.command()

@@ -85,7 +85,7 @@ class DatasetSpec:
     decode: Callable[["DatasetSpec", "Mapping[str, Dataset]"], Mapping[str, Examples]]
     view: Callable[[Tensor, torch.Generator], Tensor] | None = None
     kind: Literal["image", "sound", "text"] | None = None
-    unit: Literal["nats", "bits/dim", "perplexity"]
+    unit: Literal["nats", "bits/dim"]
     licence: str
     protocol: str
 

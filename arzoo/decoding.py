@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from arzoo import distributions
 
 if TYPE_CHECKING:
-    from arzoo.model import Autoregressive, Context
+    from arzoo.model import Autoregressive, NamedContext
 
 
 class Decoder(ABC):
@@ -46,7 +46,7 @@ class Decoder(ABC):
 class NaiveDecoder(Decoder):
     """One full parallel pass a site: right for every family, and the reference for the fast ones."""
 
-    def __init__(self, model: "Autoregressive", num_samples: int, context: "Context", member: int) -> None:
+    def __init__(self, model: "Autoregressive", num_samples: int, context: "NamedContext", member: int) -> None:
         self._model, self._context, self._member = model, context, member
         self._events = model.blank_events(num_samples)
         self._sites = model.flat_sites(self._events)  # a view: writing here writes the events

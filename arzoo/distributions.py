@@ -2,7 +2,8 @@
 
 A sample is a function of uniform numbers, drawn beforehand, one for every scalar.  So two samplers that compute the
 same conditionals give the same sample.  `Bernoulli` and `Categorical` are those of torch without the cost of
-checking arguments at every step; any other distribution of torch works too where it has an inverse CDF.
+checking arguments at every step; torch's Normal, Laplace, Uniform and Exponential and mixtures of them work too, and
+any distribution that has the methods `draw` and `take`.
 """
 
 import math
@@ -104,7 +105,7 @@ def draw(distribution: td.Distribution, uniforms: Tensor) -> Tensor:
         rest = (u[..., None] - (cdf - weights).gather(-1, chosen)) / weights.gather(-1, chosen)
         values = draw(distribution.component_distribution, rest.clamp(0, 1).expand_as(weights))
         return values.gather(-1, chosen).squeeze(-1)
-    if isinstance(distribution, (td.Normal, td.Laplace, td.Uniform, td.Exponential, td.TransformedDistribution)):
+    if isinstance(distribution, (td.Normal, td.Laplace, td.Uniform, td.Exponential)):
         inside = uniforms.double().clamp(2**-54, 1 - 2**-53)
         inverted: Tensor = distribution.icdf(inside)  # type: ignore[no-untyped-call]
         return inverted.float()

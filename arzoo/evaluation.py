@@ -1,8 +1,8 @@
 """Exact held-out likelihood: every example counted once, summed in float64, with its standard error."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -11,7 +11,7 @@ from torch import Tensor
 from arzoo.data import TensorData
 from arzoo.model import Context, Model
 
-Progress = Any  # a callable that is told the number of examples done
+_VIEW_BLOCK = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def evaluate(
     batch_size: int = 100,
     num_examples: int | None = None,
     accelerator: Accelerator | None = None,
-    progress: Progress = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """The mean negative log-likelihood of a split, in float32 passes and float64 sums.
 
@@ -78,20 +78,22 @@ def evaluate(
         )
     total = len(data) if num_examples is None else min(num_examples, len(data))
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    device = next(model.parameters()).device
-    scale = config.dims * math.log(2) if data.spec.unit == "bits/dim" else 1.0
+    device = model.device
     was_training = model.training
     model.eval()
     sums = torch.zeros(2, dtype=torch.float64)
-    indices = (torch.arange(total) * len(data) // total)[rank::world]
-    for chunk in indices.split(batch_size):
-        # A random view is seeded by where its batch begins, so that a second evaluation sees the same events.
-        x, context = data.batch(chunk, torch.Generator().manual_seed(int(chunk[0])))
-        context = {name: value.to(device) for name, value in (context or {}).items()}
-        nll = -model.log_prob(x.to(device), model_context(model, context)).double().cpu() / scale
-        sums += torch.stack([nll.sum(), nll.square().sum()])
-        if progress is not None:
-            progress(len(chunk))
+    indices = torch.arange(total) * len(data) // total
+    for block in indices.split(_VIEW_BLOCK):
+        # A random view is drawn for a block, so that neither batches nor processes change what is measured.
+        x, context = data.batch(block, torch.Generator().manual_seed(int(block[0])))
+        for rows in torch.arange(len(block))[rank::world].split(batch_size):
+            parts = {name: value[rows].to(device) for name, value in (context or {}).items()}
+            measure = model.bits_per_dim if data.spec.unit == "bits/dim" else model.log_prob
+            value = measure(x[rows].to(device), model_context(model, parts)).double().cpu()
+            nll = value if data.spec.unit == "bits/dim" else -value
+            sums += torch.stack([nll.sum(), nll.square().sum()])
+            if progress is not None:
+                progress(len(rows))
     model.train(was_training)
     if accelerator is not None and world > 1:
         sums = accelerator.reduce(sums.to(accelerator.device), "sum").cpu()

@@ -41,7 +41,7 @@ def save_model(model: Model, directory: str | Path, dtype: torch.dtype = torch.f
     """
     if dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"weights are stored as torch.float32 or torch.bfloat16, got {dtype}")
-    state = _distinct(model.state_dict())
+    state = distinct(model.state_dict())
     for key in state:
         if key.startswith("module.") or "_orig_mod." in key:
             raise ValueError(f"the model is wrapped (it has a weight {key!r}); save the model inside the wrapper")
@@ -91,7 +91,7 @@ def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.empty(tensor.shape, dtype=wanted).copy_(tensor.detach())
 
 
-def _distinct(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def distinct(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state without the second and further names of tied tensors: loading the first loads them all."""
     first: dict[object, str] = {}
     for key, tensor in state.items():
@@ -141,7 +141,7 @@ def load(name_or_path: str | Path) -> Model:
         tensors = parse(data)
     except SafetensorError as error:
         raise ValueError(f"{folder / WEIGHTS} is no safetensors file: {one_line(error)}") from error
-    _check_fit(folder, tensors, _distinct(model.state_dict()))
+    _check_fit(folder, tensors, distinct(model.state_dict()))
     model.load_state_dict(tensors, strict=False)  # strict as to distinct tensors: checked above
     return model.eval()
 

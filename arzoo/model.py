@@ -5,6 +5,7 @@ names the event's axes that one site spans in `site_axes`.  The *grid* is what i
 distributions have batch_shape (B, *grid).
 """
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,10 @@ from torch.distributions import Distribution
 from arzoo import schema
 from arzoo.decoding import Decoder, NaiveDecoder, Sharpening, walk
 
-Context = Tensor | Mapping[str, Tensor] | None
+NamedContext = Mapping[str, Tensor] | None
+"""What events are conditioned on, by name, a row an event; None if on nothing."""
+Context = Tensor | NamedContext
+"""What callers pass: the tensor itself will do where there is one name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,18 +176,26 @@ class Model(nn.Module, ABC):
         """What the model is conditioned on, by the names its data set uses; () if on nothing."""
         return ()
 
-    def example_context(self, num_examples: int, generator: torch.Generator) -> Context:
+    def example_context(self, num_examples: int, generator: torch.Generator) -> NamedContext:
         """A context drawn at random, of the form that the model takes; None if it takes none.
 
         A family that is conditioned on something says so here: `arzoo.testing` cannot guess what a context looks like.
         """
         return None
 
-    def check_context(self, num_examples: int, context: Context) -> None:
-        """Refuses a context that is not what the model is conditioned on.
+    @property
+    def end(self) -> int | None:
+        """The category that ends an event of variable length, if the config names one."""
+        return getattr(self.config, "end", None)
+
+    def check_context(self, num_examples: int, context: Context) -> NamedContext:
+        """Refuses a context that is not what the model is conditioned on; a family adds what it knows of the values.
 
         Arguments:
             context: A tensor whose first dimension is num_examples for every name; the tensor itself if there is one.
+
+        Returns:
+            The tensors by name, None if the model is conditioned on nothing.
 
         Raises:
             ValueError: Says what is expected.
@@ -192,15 +204,17 @@ class Model(nn.Module, ABC):
         if context is None and names:
             raise ValueError(f"this {self.family} is conditioned on {', '.join(names)}; pass context")
         if context is None:
-            return
+            return None
         if not names:
             raise ValueError(f"this {self.family} takes no context; call it without one")
         parts = {names[0]: context} if isinstance(context, Tensor) and len(names) == 1 else context
-        if isinstance(parts, Tensor) or set(parts) != set(names):
+        if not isinstance(parts, Mapping) or set(parts) != set(names):
             raise ValueError(f"context must be a dict with {', '.join(names)}")
         for name, part in parts.items():
-            if part.dim() == 0 or part.shape[0] != num_examples:
-                raise ValueError(f"context {name} must have {num_examples} rows, got shape {tuple(part.shape)}")
+            if not isinstance(part, Tensor) or part.shape[:1] != (num_examples,):
+                given = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
+                raise ValueError(f"context {name} must be a tensor with {num_examples} rows, got {given}")
+        return parts
 
     def check_events(self, x: Tensor) -> Tensor:
         """Refuses events that are none of this model's; returns them as int64 or float32.
@@ -208,10 +222,7 @@ class Model(nn.Module, ABC):
         Raises:
             ValueError: Wrong shape or dtype, a value out of range, NaN.
         """
-        shape, given = self.config.event_shape, tuple(x.shape[1:])
-        shorter = self.variable_length and len(given) == len(shape) and 1 <= given[0] <= shape[0]
-        if x.dim() != len(shape) + 1 or (given != shape and not (shorter and given[1:] == shape[1:])):
-            raise ValueError(f"events must have shape (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}")
+        self._check_shape(x)
         if self.config.num_categories is None:
             if not x.is_floating_point():
                 raise ValueError(f"events must be real numbers, got {x.dtype}; convert them with .float()")
@@ -222,7 +233,7 @@ class Model(nn.Module, ABC):
             raise ValueError(f"events must be integers 0 to K - 1, got {x.dtype}; convert them with .long()")
         x = x.long()
         if isinstance(self.config.num_categories, tuple):
-            top = torch.tensor(self.config.num_categories, device=x.device).view(shape)
+            top = torch.tensor(self.config.num_categories, device=x.device).view(self.config.event_shape)
         else:
             top = torch.tensor(self.config.num_categories, device=x.device)
         low = -1 if self.variable_length else 0
@@ -230,9 +241,36 @@ class Model(nn.Module, ABC):
             raise ValueError(
                 f"events must be integers {low} to {int(top.max()) - 1}, got {int(x.min())} to {int(x.max())}"
             )
-        if self.variable_length and bool(((x[:, 1:] >= 0) & (x[:, :-1] < 0)).any()):
-            raise ValueError("padding (-1) must stand at the end of an event")
+        if self.variable_length:
+            self._check_padding(x)
         return x
+
+    def _check_shape(self, x: Tensor) -> None:
+        shape, given = self.config.event_shape, tuple(x.shape[1:])
+        shorter = self.variable_length and len(given) == len(shape) and 1 <= given[0] <= shape[0]
+        if x.dim() != len(shape) + 1 or (given != shape and not (shorter and given[1:] == shape[1:])):
+            raise ValueError(f"events must have shape (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}")
+
+    def _check_padding(self, x: Tensor) -> None:
+        padded = (x < 0).flatten(2).any(2) if x.dim() > 2 else x < 0  # (B, T)
+        if x.dim() > 2 and bool((padded != (x < 0).flatten(2).all(2)).any()):
+            raise ValueError("padding (-1) must fill the whole of a step")
+        if bool((~padded[:, 1:] & padded[:, :-1]).any()):
+            raise ValueError("padding (-1) must stand at the end of an event")
+        if bool(padded[:, 0].any()):
+            raise ValueError("an event must have at least one step, got nothing but padding (-1)")
+        if self.end is None:
+            return
+        ends = x == self.end
+        if bool((ends[:, :-1] & ~padded[:, 1:]).any()):
+            raise ValueError(f"nothing but padding (-1) may follow category {self.end}, which ends an event")
+        if bool((padded[:, 1:] & ~padded[:, :-1] & ~ends[:, :-1]).any()):
+            raise ValueError(f"an event that is shorter than {x.shape[1]} must end with category {self.end}")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(itertools.chain(self.parameters(), self.buffers()), torch.empty(0)).device
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Writes config.json and model.safetensors, whole or not at all; see `arzoo.hub.save_model`."""
@@ -271,7 +309,7 @@ class Autoregressive(Model):
         return 1
 
     @abstractmethod
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
         """The distributions of all sites at once, each given the true values of those before it.
 
         Arguments:
@@ -286,7 +324,7 @@ class Autoregressive(Model):
         """The sites as the walk visits them: a permutation of the grid's row-major indices, shape (S,)."""
         return torch.arange(math.prod(self.grid_shape))
 
-    def decoder(self, num_samples: int, context: Context = None, member: int = 0) -> Decoder:
+    def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> Decoder:
         """A walk through the order; a family overrides it where it can do less than a full pass a site."""
         return NaiveDecoder(self, num_samples, context, member)
 
@@ -314,8 +352,7 @@ class Autoregressive(Model):
     def blank_events(self, num_events: int) -> Tensor:
         """Zeros of shape (B, *E) whose sites lie one behind the other in memory, on the model's device."""
         dtype = torch.float32 if self.config.num_categories is None else torch.int64
-        device = next(self.parameters()).device
-        sites = torch.zeros((num_events, *self.grid_shape, *self.site_shape), dtype=dtype, device=device)
+        sites = torch.zeros((num_events, *self.grid_shape, *self.site_shape), dtype=dtype, device=self.device)
         last = range(-len(self.site_axes), 0)
         return sites.movedim(list(last), [axis + 1 for axis in self.site_axes]) if self.site_axes else sites
 
@@ -327,13 +364,15 @@ class Autoregressive(Model):
         Sites of padding carry none: zero.
         """
         x = self.check_events(x)
-        self.check_context(x.shape[0], context)
-        return self._site_log_prob(x, context, member)
+        return self._site_log_prob(x, self.check_context(x.shape[0], context), member)
 
-    def _site_log_prob(self, x: Tensor, context: Context, member: int) -> Tensor:
-        inside = x.clamp_min(0) if self.variable_length else x
+    def _site_log_prob(self, x: Tensor, context: NamedContext, member: int) -> Tensor:
+        if not self.variable_length:
+            return self.conditionals(x, context, member).log_prob(self.sites(x))
+        inside = x.clamp_min(0)
         log_prob = self.conditionals(inside, context, member).log_prob(self.sites(inside))
-        return torch.where(x >= 0, log_prob, 0.0) if self.variable_length else log_prob
+        there = (self.sites(x) >= 0).reshape(*log_prob.shape, -1).all(-1)
+        return torch.where(there, log_prob, 0.0)
 
     def site_log_prob(self, x: Tensor, context: Context = None) -> Tensor:
         """Log-probability of every site given those before it, in nats, shape (B, *grid); it sums to log_prob.
@@ -350,8 +389,8 @@ class Autoregressive(Model):
 
     def log_prob(self, x: Tensor, context: Context = None) -> Tensor:
         x = self.check_events(x)
-        self.check_context(x.shape[0], context)
-        members = [self._site_log_prob(x, context, k).flatten(1).sum(1) for k in range(self.num_members)]
+        named = self.check_context(x.shape[0], context)
+        members = [self._site_log_prob(x, named, k).flatten(1).sum(1) for k in range(self.num_members)]
         return members[0] if len(members) == 1 else torch.stack(members).logsumexp(0) - math.log(len(members))
 
     # ---- walks
@@ -369,7 +408,8 @@ class Autoregressive(Model):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         sharpening = Sharpening(temperature=temperature, top_k=top_k, top_p=top_p)
-        *_, events = self._walk(num_samples, context, length, sharpening, generator, every=None)
+        with torch.autocast(self.device.type, enabled=False):
+            *_, events = self._walk(num_samples, context, length, sharpening, generator, every=None)
         return events
 
     def stream(
@@ -393,7 +433,7 @@ class Autoregressive(Model):
         sharpening = Sharpening(temperature=temperature, top_k=top_k, top_p=top_p)
         walk = self._walk(num_samples, context, length, sharpening, generator, every)
         while True:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
                 events = next(walk, None)
             if events is None:
                 return
@@ -410,29 +450,28 @@ class Autoregressive(Model):
     ) -> Iterator[Tensor]:
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-        self.check_context(num_samples, context)
+        named = self.check_context(num_samples, context)
         num_sites = self._num_sites(length)
         events = self.blank_events(num_samples).fill_(math.nan if self.config.num_categories is None else -1)
         sites = self.flat_sites(events)
         shown = events if length is None else events[:, :num_sites]
         news = True
         uniforms, members = self._draw_uniforms(num_samples, num_sites, generator)
-        end = getattr(self.config, "end", None) if length is None else None
         for member in members.unique().tolist():
             rows = (members == member).nonzero().squeeze(1)
-            decoder = self.decoder(len(rows), _rows(context, rows), member)
+            decoder = self.decoder(len(rows), _rows(named, rows), member)
             ended = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
             order, values = self.order(member).to(rows.device), []
             for value in walk(decoder, uniforms[rows], sharpening):
-                if end is not None:
+                if self.end is not None:
                     value = torch.where(ended, -1, value)
-                    ended = ended | (value == end)
+                    ended = ended | (value == self.end)
                 values.append(value)
                 news = every is None or len(values) % every > 0
                 if not news:
                     sites[rows[:, None], order[: len(values)]] = torch.stack(values, 1)
                     yield shown.clone()
-                if end is not None and bool(ended.all()):
+                if self.end is not None and bool(ended.all()):
                     break
             sites[rows[:, None], order[: len(values)]] = torch.stack(values, 1)
         if news:
@@ -444,6 +483,10 @@ class Autoregressive(Model):
             return total
         if not self.variable_length:
             raise ValueError(f"{self.family} has events of one length; leave length at its default")
+        if self.end is not None:
+            raise ValueError(
+                f"category {self.end} says where events of this {self.family} end; leave length at its default"
+            )
         if not 1 <= length <= total:
             raise ValueError(f"length must be 1 to {total}, got {length}")
         return length
@@ -452,14 +495,13 @@ class Autoregressive(Model):
         self, num_samples: int, num_sites: int, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         """What a sample is a function of: uniforms (B, S, *site_shape) in the order of the walk; members (B,)."""
-        device = next(self.parameters()).device
-        source = generator.device if generator is not None else device
+        source = generator.device if generator is not None else self.device
         # Real values invert a CDF and need its tails; categories need no more than float32.
         dtype = torch.float64 if self.config.num_categories is None else torch.float32
         members = torch.randint(self.num_members, (num_samples,), generator=generator, device=source)
         shape = (num_samples, num_sites, *self.site_shape)
         uniforms = torch.rand(shape, generator=generator, device=source, dtype=dtype)
-        return uniforms.to(device), members.to(device)
+        return uniforms.to(self.device), members.to(self.device)
 
     @torch.no_grad()
     def complete(
@@ -489,12 +531,11 @@ class Autoregressive(Model):
             raise ValueError(
                 f"known must have shape {tuple(x.shape)} or {tuple(x.shape[1:])}, got {tuple(known.shape)}"
             )
+        self._check_shape(x)
         known = known.to(x.device).expand_as(x)
-        blank = torch.zeros_like(x)
-        if self.variable_length:  # behind padding there is padding
-            blank -= ((x < 0) & known).long().cumsum(1).clamp_max(1)
-        x = self.check_events(torch.where(known, x, blank))
-        self.check_context(x.shape[0], context)
+        x, known = self._fill_unknown(x, known) if self.variable_length else (torch.where(known, x, 0), known)
+        x = self.check_events(x)
+        named = self.check_context(x.shape[0], context)
         inside = x.clamp_min(0) if self.variable_length else x
         given = self.sites(inside).reshape(x.shape[0], -1, *self.site_shape)
         kept = self.sites(known).reshape(given.shape)
@@ -503,20 +544,21 @@ class Autoregressive(Model):
         if self.num_members > 1 and kept.dim() > 2:  # the evidence of half a site is not at hand
             exact = exact and bool((kept.flatten(2).all(2) == kept.flatten(2).any(2)).all())
         if exact and self.num_members > 1:
-            members = self._posterior_members(x, kept, context, generator)
+            members = self._posterior_members(x, kept, named, generator)
         events = self.blank_events(x.shape[0])
         sites = self.flat_sites(events)
-        for member in members.unique().tolist():
-            rows = (members == member).nonzero().squeeze(1)
-            order = self.order(member).to(x.device)
-            decoder = self.decoder(len(rows), _rows(context, rows), member)
-            values = walk(decoder, uniforms[rows], sharpening, given[rows][:, order], kept[rows][:, order])
-            for step, value in enumerate(values):
-                sites[rows, order[step]] = value.to(sites.dtype)
-        if self.variable_length:  # nothing is drawn behind the end
-            events = torch.where(known, x, events)
-            stops = ((events < 0) | (events == getattr(self.config, "end", None))).long()
-            events = torch.where((stops.cumsum(1) - stops > 0) & ~known, -1, events)
+        with torch.autocast(self.device.type, enabled=False):
+            for member in members.unique().tolist():
+                rows = (members == member).nonzero().squeeze(1)
+                order = self.order(member).to(x.device)
+                decoder = self.decoder(len(rows), _rows(named, rows), member)
+                values = walk(decoder, uniforms[rows], sharpening, given[rows][:, order], kept[rows][:, order])
+                sites[rows[:, None], order] = torch.stack(list(values), 1).to(sites.dtype)
+        if self.variable_length:
+            events = torch.where(known, x, events)  # with its padding
+        if self.end is not None:  # nothing is drawn behind the end
+            ends = (events == self.end).long()
+            events = torch.where((ends.cumsum(1) - ends > 0) & ~known, -1, events)
         plain = sharpening == Sharpening()
         if exact and plain:
             density = f"p(unknown | known) of the {self.family}"
@@ -526,15 +568,40 @@ class Autoregressive(Model):
             density = "each unknown scalar given what comes before it in the order; known scalars behind it are ignored"
         return Completion(events=events, exact=exact and plain, density=density)
 
+    def _fill_unknown(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Events of full length, valid where unknown, and what is known of them: what follows from it too.
+
+        Behind padding or the end there is padding; before padding there is the end, where a category is.
+        """
+        missing = self.config.event_shape[0] - x.shape[1]  # a prompt is the beginning of an event
+        x, known = (torch.cat([each, each.new_zeros(len(x), missing, *x.shape[2:])], 1) for each in (x, known))
+        padded = (known & (x < 0)).flatten(2).any(2) if x.dim() > 2 else known & (x < 0)  # (B, T)
+        padded = padded.cumsum(1) > 0
+        fill, implied = torch.zeros_like(x), padded
+        if self.end is not None:
+            ends = (known & (x == self.end)).long()
+            padded |= ends.cumsum(1) - ends > 0
+            last = torch.zeros_like(padded)
+            last[:, :-1] = padded[:, 1:] & ~padded[:, :-1]
+            fill, implied = torch.where(last, self.end, int(self.end == 0)), padded | last
+        inside = tuple(range(2, x.dim()))
+        padded, implied = (each.view(*each.shape, *(1 for _ in inside)) for each in (padded, implied))
+        return torch.where(known, x, torch.where(padded, -1, fill)), known | implied
+
     def _posterior_members(
-        self, x: Tensor, kept: Tensor, context: Context, generator: torch.Generator | None
+        self, x: Tensor, kept: Tensor, context: NamedContext, generator: torch.Generator | None
     ) -> Tensor:
         """A member a row, drawn from p(k | known) where whole sites are known."""
         whole = kept.flatten(2).all(2) if kept.dim() > 2 else kept
         evidence = torch.stack(
-            [(self._site_log_prob(x, context, k).flatten(1) * whole).sum(1) for k in range(self.num_members)],
+            [
+                torch.where(whole, self._site_log_prob(x, context, k).flatten(1), 0.0).sum(1)
+                for k in range(self.num_members)
+            ],
             1,
         )  # (B, K)
+        if bool((evidence.amax(1) == -math.inf).any()):
+            raise ValueError("what is known has probability zero, so there is nothing to complete it by")
         source = generator.device if generator is not None else x.device
         return torch.multinomial(evidence.softmax(1).to(source), 1, generator=generator).squeeze(1).to(x.device)
 
@@ -545,7 +612,5 @@ def _is_prefix(known: Tensor) -> bool:
     return not bool((flat[:, 1:] & ~flat[:, :-1]).any())
 
 
-def _rows(context: Context, rows: Tensor) -> Context:
-    if context is None:
-        return None
-    return context[rows] if isinstance(context, Tensor) else {name: value[rows] for name, value in context.items()}
+def _rows(context: NamedContext, rows: Tensor) -> NamedContext:
+    return None if context is None else {name: value[rows] for name, value in context.items()}

@@ -74,6 +74,4 @@ class Optimizer:
                         for key, moment in state.items()
                         if key.rpartition(".")[0] == name
                     }
-                    optimizer.state[value] = {
-                        key: moment if key == "step" else moment.to(value.device) for key, moment in moments.items()
-                    }
+                    optimizer.state[value] = {key: moment.to(value.device) for key, moment in moments.items()}

@@ -83,6 +83,8 @@ def read_image(path: str | os.PathLike[str], event_shape: tuple[int, ...], num_c
                 raise ValueError(
                     f"{os.fspath(path)} has {image.width}x{image.height} pixels, must have {width}x{height}"
                 )
+            if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+                raise ValueError(f"{os.fspath(path)} has pixels of mode {image.mode}; save it with 8 bits a channel")
             pixels = np.array(image.convert("L" if channels == 1 else "RGB")).reshape(height, width, channels)
     except UnidentifiedImageError as error:
         raise ValueError(f"{os.fspath(path)} is no image, or of an unknown format") from error

@@ -1,7 +1,8 @@
 """A recipe: all it takes to train a model again, short enough to read aloud."""
 
+import json
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,10 +54,19 @@ class TrainConfig:
         for name in ("steps", "batch_size", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.lr > 0:
-            raise ValueError(f"lr must be above 0, got {self.lr}")
+        for name in ("eval_examples", "patience"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup_steps", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("lr", "grad_clip"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema must be between 0 and 1, got {self.ema}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be at least 0 and below 1, got {self.betas}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +105,12 @@ class Recipe:
         fixed = {"event_shape", "num_categories"} & self.model.keys()
         if fixed:
             raise ValueError(f"[model] must leave out {', '.join(sorted(fixed))}: the data set fixes them")
+
+    def what_must_stay(self) -> dict[str, Any]:
+        """What two calls that train one model must agree on, for JSON: all but how long, and what others published."""
+        facts: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        del facts["published"], facts["train"]["steps"], facts["train"]["patience"]
+        return facts
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:

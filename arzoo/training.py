@@ -2,7 +2,8 @@
 
 Everything random in a step follows from the seed and the step's number, for the whole batch, before it is split
 between processes.  So there is no random state to keep: N processes train the same model as one, and a run that was
-killed and started again ends with the same weights, bit for bit.
+killed and started again ends with the same weights: bit for bit on CPUs, on GPUs as far as their kernels repeat
+themselves.
 """
 
 import hashlib
@@ -12,14 +13,13 @@ import os
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from arzoo import hub, pictures, registry
@@ -54,11 +54,10 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
     """
     directory = Path(directory)
     config = recipe.train
-    accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bfloat16" else "no")
+    # The precision of accelerate is fixed by the first training of a process; ours is the recipe's.
+    accelerator = Accelerator(mixed_precision="no")
     world = accelerator.num_processes
-    asked = int(os.environ.get("WORLD_SIZE", "1"))
-    if asked != world:
-        raise ValueError(f"{asked} processes were asked for, but accelerate runs {world}; see `accelerate env`")
+    _check_launch(accelerator)
     if config.batch_size % world:
         raise ValueError(f"batch_size {config.batch_size} must be divisible by the {world} processes")
     data, held_out = load_data(recipe.dataset, "train"), load_data(recipe.dataset, "validation")
@@ -71,8 +70,10 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
     model = registry.create_model(recipe.family, {**fixed, **recipe.model})
     run = _Run(recipe, model, directory, accelerator)
     if run.step == 0:
-        x, context = data.batch(torch.arange(min(len(data), 1000)), _generator(config.seed, "initialize"))
-        model.initialize(x, model_context(model, context))
+        some = epoch_order(len(data), config.seed, 0)[:1000]
+        x, context = data.batch(some, _generator(config.seed, "initialize"))
+        parts = {name: value.to(accelerator.device) for name, value in (context or {}).items()}
+        model.initialize(x.to(accelerator.device), model_context(model, parts))
         run.reset_average()
     wrapped = accelerator.prepare(model)
 
@@ -94,9 +95,22 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
             if "validation" in record or time.perf_counter() - saved > SAVE_SECONDS:
                 run.save()
                 saved = time.perf_counter()
-        run.finish(spec.unit)
+        run.finish(data)
     accelerator.wait_for_everyone()
     return directory
+
+
+def _check_launch(accelerator: Accelerator) -> None:
+    """Refuses launches that would train something else than was asked for, or the same thing alone."""
+    kind = accelerator.distributed_type
+    if kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
+        raise ValueError(f"arzoo trains with plain data parallelism, but accelerate is set up for {kind.value}")
+    asked = os.environ.get("WORLD_SIZE", "several" if "MASTER_ADDR" in os.environ else "1")
+    if kind == DistributedType.NO and asked != "1":
+        raise ValueError(
+            f"{asked} processes were asked for, but accelerate started one; on CPUs launch with"
+            " ACCELERATE_USE_CPU=true torchrun --nproc-per-node N -m arzoo train RECIPE (or unset MASTER_ADDR)"
+        )
 
 
 def _steps_a_record(config: TrainConfig) -> int:
@@ -151,7 +165,8 @@ def _step(run: "_Run", wrapped: torch.nn.Module, data: TensorData) -> float:
     torch.manual_seed(
         int(torch.randint(2**62, (), generator=_generator(config.seed, run.step, accelerator.process_index)))
     )
-    loss = wrapped(x, context, noise).mean()
+    with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        loss = wrapped(x, context, noise).mean()
     if not math.isfinite(loss.item()):
         raise ValueError(f"the loss of step {run.step} is {loss.item()}; lower lr or set grad_clip in the recipe")
     accelerator.backward(loss)
@@ -171,7 +186,8 @@ class _Run:
         self.is_main: bool = accelerator.is_main_process
         model.to(accelerator.device)
         self.optimizer = Optimizer(model, recipe.train)
-        self.average = {name: value.detach().clone() for name, value in model.named_parameters()}
+        averaged = model.named_parameters() if recipe.train.ema is not None else ()
+        self.average = {name: value.detach().clone() for name, value in averaged}
         self.best: dict[str, Tensor] = {}
         self.best_value, self.best_step, self.worse = math.inf, 0, 0
         self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
@@ -202,8 +218,8 @@ class _Run:
     # ---- weights
 
     def reset_average(self) -> None:
-        for name, value in self.model.named_parameters():
-            self.average[name].copy_(value.detach())
+        for name, value in self.average.items():
+            value.copy_(self.model.get_parameter(name).detach())
 
     @torch.no_grad()
     def update_average(self) -> None:
@@ -212,18 +228,18 @@ class _Run:
         if decay is None:
             return
         rate = 1 - min(decay, (1 + self.step) / (10 + self.step))
-        names, values = zip(*self.model.named_parameters(), strict=True)
-        torch._foreach_lerp_([self.average[name] for name in names], list(values), rate)
+        weights: list[Tensor] = [self.model.get_parameter(name) for name in self.average]
+        torch._foreach_lerp_(list(self.average.values()), weights, rate)
 
     def _evaluated_weights(self) -> dict[str, Tensor]:
-        averaged = self.average if self.recipe.train.ema is not None else {}
-        return {name: averaged.get(name, value).detach().clone() for name, value in self.model.state_dict().items()}
+        weights = hub.distinct(self.model.state_dict()) | self.average
+        return {name: value.detach().clone() for name, value in weights.items()}
 
     def evaluate(self, held_out: TensorData) -> float:
         """Measures the averaged weights on the validation split and keeps them if they are the best so far."""
         training = {name: value.clone() for name, value in self.model.state_dict().items()}
         candidate = self._evaluated_weights()
-        self.model.load_state_dict(candidate)
+        self.model.load_state_dict(candidate, strict=False)  # without the second names of tied weights
         value = evaluate(
             self.model, held_out, num_examples=self.recipe.train.eval_examples, accelerator=self.accelerator
         ).value
@@ -243,12 +259,12 @@ class _Run:
         """Writes everything that training goes on from, whole or not at all, then drops the oldest."""
         if not self.is_main:
             return
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors = {f"model.{name}": value for name, value in hub.distinct(self.model.state_dict()).items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
         facts = {
-            "recipe": _comparable(self.recipe),
+            "recipe": self.recipe.what_must_stay(),
             "step": self.step,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
@@ -261,13 +277,16 @@ class _Run:
             path.write_text("".join(json.dumps(record) + "\n" for record in self.curve))
         with replacing(self.directory / "state" / f"step-{self.step:09d}.safetensors") as path:
             copies = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-            save_file(copies, path, metadata={"facts": json.dumps(facts)})
+            path.write_bytes(serialize(copies, {"facts": json.dumps(facts)}))
         for old in self._state_files()[KEPT_STATES:]:
             old.unlink()
 
     def _resume(self) -> None:
         """Goes on from the newest whole state."""
         files = self._state_files()
+        if self.is_main:
+            for orphan in self.directory.glob("state/.*.safetensors"):  # of a kill in the middle of a save
+                orphan.unlink(missing_ok=True)
         if not files and (self.directory / "model.safetensors").exists():
             raise FileExistsError(
                 f"{self.directory} holds a checkpoint and no state to go on from; name another directory"
@@ -279,16 +298,18 @@ class _Run:
                     tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             except (SafetensorError, OSError, KeyError, ValueError):
                 continue
-            if facts.pop("recipe") != _comparable(self.recipe):
+            if facts.pop("recipe") != self.recipe.what_must_stay():
                 raise ValueError(f"{self.directory} was begun with another recipe; name another directory or remove it")
             self._restore(facts, tensors)
             return
+        if files:
+            raise ValueError(f"no state in {files[0].parent} can be read; remove the folder to begin again")
 
     def _restore(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-        self.model.load_state_dict(part("model."))
+        self.model.load_state_dict(part("model."), strict=False)
         self.average = {name: value.to(self.accelerator.device) for name, value in part("average.").items()}
         self.best = part("best.")
         self.optimizer.restore(part("optimizer."))
@@ -298,21 +319,22 @@ class _Run:
         lines = curve.read_text().splitlines() if curve.is_file() else []
         self.curve = [record for record in map(json.loads, lines) if record["step"] <= self.step]
 
-    def finish(self, unit: str) -> None:
+    def finish(self, data: TensorData) -> None:
         """Writes the checkpoint folder from the best weights."""
         if not self.is_main:
             return
         self.save()
         if self.best:
-            self.model.load_state_dict(self.best)
+            self.model.load_state_dict(self.best, strict=False)
         dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.recipe.train.weights_dtype]
         hub.save_model(self.model, self.directory, dtype)
-        pictures.training_curve(self.curve, unit, self.directory / "curve.png")
+        pictures.training_curve(self.curve, data.spec.unit, self.directory / "curve.png")
         metrics = self.directory / "metrics.json"
         facts = json.loads(metrics.read_text()) if metrics.is_file() else {}
         facts |= {
             "training": {
                 **self.setup(),
+                "data": data.fingerprint,
                 "steps": self.step,
                 "best_step": self.best_step,
                 "examples": self.step * self.recipe.train.batch_size,
@@ -322,13 +344,6 @@ class _Run:
         }
         with replacing(metrics) as path:
             path.write_text(json.dumps(facts, indent=2) + "\n")
-
-
-def _comparable(recipe: Recipe) -> dict[str, Any]:
-    """What must not change between two calls that train one model: all but how long, and what others published."""
-    facts = json.loads(json.dumps(asdict(recipe)))
-    del facts["published"], facts["train"]["steps"], facts["train"]["patience"]
-    return facts  # type: ignore[no-any-return]
 
 
 def _processor() -> str:

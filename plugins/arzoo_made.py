@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 
 import arzoo
 from arzoo.distributions import Bernoulli, Categorical
-from arzoo.model import Context
+from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedLinear
 
 
@@ -122,7 +122,7 @@ class MADE(arzoo.Autoregressive):
         """From logits (..., R)."""
         return Bernoulli(logits[..., 0]) if self.rows == 1 else Categorical(logits)
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
         inputs = self.encode(x.flatten(1)).flatten(1)  # (B, D R)
         ranks, *hidden = degrees = self.degrees(member)
         h = inputs
@@ -133,7 +133,7 @@ class MADE(arzoo.Autoregressive):
             logits = logits + self.direct(inputs, ranks[:, None] > ranks)
         return self.distribution(logits.float().view(*x.shape, self.rows))
 
-    def decoder(self, num_samples: int, context: Context = None, member: int = 0) -> "_Decoder":
+    def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> "_Decoder":
         return _Decoder(self, num_samples, member)
 
 

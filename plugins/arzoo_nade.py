@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 
 import arzoo
 from arzoo.distributions import Bernoulli, Categorical
-from arzoo.model import Context
+from arzoo.model import Context, NamedContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +117,14 @@ class NADE(arzoo.Autoregressive):
         """From logits (..., R)."""
         return Bernoulli(logits[..., 0]) if self.rows == 1 else Categorical(logits)
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
         with torch.autocast(x.device.type, enabled=False):
             inputs = self.encode(x.flatten(1).t()).contiguous()  # (D, B, R)
             logits = _Recursion.apply(inputs, self.encoder, self.encoder_bias, self.output)  # type: ignore[no-untyped-call]
             logits = logits.transpose(0, 1) + self.output_bias  # (B, D, R)
         return self.distribution(logits.reshape(*x.shape, self.rows))
 
-    def decoder(self, num_samples: int, context: Context = None, member: int = 0) -> "_Decoder":
+    def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> "_Decoder":
         return _Decoder(self, num_samples)
 
 

@@ -20,7 +20,7 @@ from torch.distributions import Distribution
 
 import arzoo
 from arzoo.distributions import Bernoulli, Categorical
-from arzoo.model import Context
+from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedConv2d
 
 _INPUT_COSINES = 8
@@ -139,7 +139,7 @@ class PixelCNN(arzoo.Autoregressive):
     @classmethod
     def tiny_configs(cls) -> Sequence[PixelCNNConfig]:
         return [
-            PixelCNNConfig(event_shape=(1, 3, 3), hidden_size=3, num_blocks=2, head_size=4),
+            PixelCNNConfig(event_shape=(1, 5, 2), hidden_size=3, num_blocks=2, head_size=4),
             PixelCNNConfig(event_shape=(3, 2, 2), hidden_size=3, num_blocks=1, head_size=6),
             PixelCNNConfig(event_shape=(3, 1, 2), num_categories=4, hidden_size=6, num_blocks=1, head_size=6),
         ]
@@ -153,7 +153,7 @@ class PixelCNN(arzoo.Autoregressive):
         assert self.output.bias is not None
         self.output.bias.copy_(start[:, 1] - start[:, 0] if self.levels == 2 else start.flatten())
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
         inputs = self.features[x.permute(0, 2, 3, 1)].flatten(3)  # (B, H, W, C F)
         h = self.first(inputs.permute(0, 3, 1, 2))  # (B, 2h, H, W)
         for block in self.blocks:
@@ -165,7 +165,7 @@ class PixelCNN(arzoo.Autoregressive):
         split = logits.permute(0, 2, 3, 1).reshape(-1, height, width, channels, self.levels)
         return Categorical(split.permute(0, 3, 1, 2, 4).float().contiguous())
 
-    def decoder(self, num_samples: int, context: Context = None, member: int = 0) -> "_Decoder":
+    def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> "_Decoder":
         return _Decoder(self, num_samples)
 
     def order(self, member: int = 0) -> Tensor:

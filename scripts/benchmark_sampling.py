@@ -3,10 +3,10 @@
 Usage: python scripts/benchmark_sampling.py [--batch-size 64] [--repeats 3] [CHECKPOINT ...]
 
 One run measures everything, so the ratios hold on any machine: a matrix product as the yardstick, then for each model
-the median CPU seconds of one pass over the batch (all conditionals of given images), of sampling a batch with the model's
-decoder, and of the naive walk, which is a pass a site (timed on a few sites and multiplied).  Without checkpoints the
-models are NADE and MADE of 784 sites with 500 hidden units, two PixelCNNs on 28x28 bits, and the installed
-`pixelcnn-*` checkpoints.
+the median CPU seconds of one pass over the batch (all conditionals of given images), of sampling a batch with the
+model's decoder, and of the naive walk, which is a pass a site (timed on a few sites and multiplied).  Without
+checkpoints the models are NADE and MADE of 784 sites with 500 hidden units, a PixelCNN on 28x28 bits, and the
+installed `pixelcnn-*` checkpoints.
 """
 
 import argparse

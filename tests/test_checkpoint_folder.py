@@ -439,7 +439,9 @@ def test_names_and_paths_are_told_apart(folder: Path, monkeypatch: pytest.Monkey
 
 def test_a_list_says_what_the_folders_say(folder: Path) -> None:
     (folder / "README.md").write_text("---\ntags: [a]\nlicense: apache-2.0\n---\n# Toy\nlicense: none\n")
-    (folder / "metrics.json").write_text('{"test": {"value": 1.5, "unit": "nats"}, "seed": 0}')
+    sha256 = hub.read_config(folder)["weights"]["sha256"]
+    metrics = {"test": {"value": 1.5, "unit": "nats"}, "seed": 0, "weights_sha256": sha256}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder.parent / "odd-coins-small").mkdir()
     spoilt = folder.parent / "toy-cards"
     hub.save_model(toy(), spoilt)
@@ -460,6 +462,13 @@ def test_a_list_says_what_the_folders_say(folder: Path) -> None:
     assert (odd.family, odd.dataset) == ("odd", "coins")
     assert odd.error == f"{odd.path} is no checkpoint: it has no config.json"
     assert found["toy-cards"].error == f"{spoilt / 'metrics.json'}: test must be a JSON object, got int"
+
+
+@pytest.mark.parametrize("measured", [{}, {"weights_sha256": "0" * 64}])
+def test_a_list_shows_no_figure_that_was_measured_on_other_weights(folder: Path, measured: dict[str, str]) -> None:
+    (folder / "metrics.json").write_text(json.dumps({"test": {"value": 1.5, "unit": "nats"}, **measured}))
+    (info,) = [info for info in arzoo.list_checkpoints() if info.name == "toy-coins"]
+    assert (info.metrics, info.error) == ({}, "")
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 20, b"\x02" + b"\0" * 7 + b"[]", b"\x08" + b"\0" * 7 + b'{"a": {}}'])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import arzoo
 from arzoo import testing
+from arzoo.distributions import Bernoulli
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -139,6 +140,49 @@ def test_length_is_the_length() -> None:
             model.sample(5, length=length)
     with pytest.raises(ValueError, match="one length"):
         toy(toys.Table).sample(5, length=2)
+
+
+def test_where_a_category_ends_events_no_length_is_asked_for() -> None:
+    with pytest.raises(ValueError, match="category 0 says where events of this toy_text end"):
+        toy(toys.Text, 1).sample(5, length=2)
+
+
+def test_chords_have_one_likelihood_a_step_and_none_where_they_are_padded() -> None:
+    model = toy(toys.Notes)
+    x = torch.tensor([[[0, 1], [1, 1], [-1, -1]], [[1, 0], [0, 0], [0, 1]]])
+    bits = model.conditionals(x.clamp_min(0)).base_dist.log_prob(x.clamp_min(0))  # (B, T, C)
+    truth = bits.sum(2) * torch.tensor([[1, 1, 0], [1, 1, 1]])
+    torch.testing.assert_close(model.site_log_prob(x), truth)
+    torch.testing.assert_close(model.log_prob(x), truth.sum(1))
+    torch.testing.assert_close(model.bits_per_dim(x), -truth.sum(1) / torch.tensor([4, 6]) / math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("family", "index", "x", "message"),
+    [
+        (toys.Notes, 0, [[0, 1], [1, -1], [-1, -1]], "whole of a step"),
+        (toys.Notes, 0, [[0, 1], [-1, -1], [1, 1]], "at the end of an event"),
+        (toys.Notes, 0, [[-1, -1], [-1, -1], [-1, -1]], "at least one step"),
+        (toys.Text, 0, [-1, -1, -1, -1], "at least one step"),
+        (toys.Text, 0, [1, -1, 1, 1], "at the end of an event"),
+        (toys.Text, 1, [1, 0, 2, 2], "nothing but padding .* may follow category 0"),
+        (toys.Text, 1, [1, 0, 0, -1], "nothing but padding .* may follow category 0"),
+        (toys.Text, 1, [1, 2, -1, -1], "shorter than 4 must end with category 0"),
+    ],
+)
+def test_what_is_no_event_of_some_length_is_refused(
+    family: type[arzoo.Model], index: int, x: list[Any], message: str
+) -> None:
+    model, events = toy(family, index), torch.tensor([x])
+    with pytest.raises(ValueError, match=message):
+        model.log_prob(events)
+    with pytest.raises(ValueError, match=message):
+        model.complete(events, torch.ones_like(events, dtype=torch.bool))
+
+
+def test_an_event_of_full_length_need_not_end() -> None:
+    model = toy(toys.Text, 1)
+    model.log_prob(torch.tensor([[1, 2, 1, 2], [1, 2, 1, 0], [1, 2, 0, -1], [0, -1, -1, -1]]))
 
 
 def test_bits_count_what_is_there() -> None:
@@ -289,6 +333,71 @@ def test_a_completion_ends_where_its_end_is_drawn() -> None:
     assert bool((done.events[ended, 3] == -1).all()) and bool((done.events[~ended, 3] >= 0).all())
 
 
+@pytest.mark.parametrize(("family", "index"), [(toys.Text, 0), (toys.Text, 1), (toys.Notes, 0)])
+def test_a_prompt_is_completed_to_full_length(family: type[arzoo.Model], index: int) -> None:
+    model = toy(family, index)
+    events = testing.all_events(model)[-1]
+    start = events[len(events) // 2, :1]
+    prompt = start.expand(20_000, *start.shape)
+    done = model.complete(prompt, torch.ones_like(start, dtype=torch.bool), generator=generator())
+    assert done.exact and done.events.shape == (20_000, *model.config.event_shape)
+    fits = events[(events[:, :1] == start).flatten(1).all(1)]
+    truth = model.log_prob(fits).softmax(0)
+    torch.testing.assert_close(frequencies(done.events, fits), truth, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("family", "index", "x", "known", "expected"),
+    [
+        (toys.Text, 1, [1, 0, 2, 2], "ttff", [1, 0, -1, -1]),  # nothing follows the end
+        (toys.Text, 1, [1, 2, -1, -1], "tftt", [1, 0, -1, -1]),  # only the end stands before padding
+        (toys.Text, 0, [1, 2, -1, 2], "tttf", [1, 2, -1, -1]),
+        (toys.Notes, 0, [[0, 1], [-1, 1], [1, 1]], ["tt", "tf", "ff"], [[0, 1], [-1, -1], [-1, -1]]),
+    ],
+)
+def test_what_follows_from_the_known_is_not_drawn(
+    family: type[arzoo.Model], index: int, x: list[Any], known: Any, expected: list[Any]
+) -> None:
+    mask = torch.tensor([[k == "t" for k in row] if len(row) > 1 else row == "t" for row in known])
+    done = toy(family, index).complete(torch.tensor([x]), mask, generator=generator())
+    assert done.exact and done.events.tolist() == [expected]
+
+
+@pytest.mark.parametrize("x", [torch.ones(4, dtype=torch.long), torch.ones(2, 5, dtype=torch.long)])
+def test_a_prompt_of_another_shape_is_refused(x: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"events must have shape \(B, 4\)"):
+        toy(toys.Text).complete(x, torch.ones_like(x, dtype=torch.bool))
+
+
+class CertainCoins(toys.Coins):
+    """Two members; one throws heads alone, the other what it likes."""
+
+    def conditionals(self, x: Tensor, context: Any = None, member: int = 0) -> Any:
+        return Bernoulli(torch.tensor(0.0 if member else math.inf).expand(x.shape))
+
+
+def test_a_conditional_of_no_probability_does_not_spoil_a_completion() -> None:
+    model = CertainCoins(toys.ToyConfig(event_shape=(3,)))
+    known = torch.tensor([True, False, False])
+    heads = model.complete(torch.tensor([[1, 0, 0]]).expand(20_000, 3), known, generator=generator())
+    assert heads.exact
+    assert abs(float(heads.events[:, 1].float().mean()) - (2 / 3 + 1 / 6)) < 0.015
+    tails = model.complete(torch.tensor([[0, 0, 0]]).expand(20_000, 3), known, generator=generator())
+    assert tails.exact
+    assert abs(float(tails.events[:, 1].float().mean()) - 1 / 2) < 0.015
+
+
+def test_what_no_member_can_have_drawn_is_not_completed() -> None:
+    class Heads(CertainCoins):
+        def conditionals(self, x: Tensor, context: Any = None, member: int = 0) -> Any:
+            return super().conditionals(x)
+
+    with pytest.raises(ValueError, match="probability zero"):
+        Heads(toys.ToyConfig(event_shape=(3,))).complete(
+            torch.zeros(2, 3, dtype=torch.long), torch.tensor([True, False, False])
+        )
+
+
 @pytest.mark.parametrize(
     ("known", "message"),
     [(torch.ones(4), "boolean"), (torch.ones(3, dtype=torch.bool), "shape")],
@@ -339,6 +448,25 @@ def test_a_sample_needs_no_gradient() -> None:
     for family in (toys.Real, toys.Orders):
         assert not toy(family).sample(2).requires_grad
         assert not next(toy(family).stream(2)).requires_grad
+
+
+def test_a_model_without_parameters_samples_where_its_buffers_are() -> None:
+    class Fair(arzoo.Autoregressive):
+        family = "toy_fair"
+        config_class = toys.ToyConfig
+
+        @classmethod
+        def tiny_configs(cls) -> list[toys.ToyConfig]:
+            return [toys.ToyConfig(event_shape=(3,))]
+
+        def conditionals(self, x: Tensor, context: Any = None, member: int = 0) -> Any:
+            return Bernoulli(torch.zeros(x.shape))
+
+    testing.check_family(Fair)
+    model = toy(Fair)
+    assert model.device == torch.device("cpu")
+    model.register_buffer("somewhere", torch.empty(1, device="meta"))
+    assert model.device == model.blank_events(2).device == torch.device("meta")
 
 
 # ---- configs

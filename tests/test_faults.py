@@ -404,21 +404,33 @@ class ExtendSkipsASite(NADE):
         return decoder
 
 
+def _clip_scale(decoder: arzoo.Decoder) -> arzoo.Decoder:
+    conditional = decoder.conditional
+
+    def clipped() -> Any:
+        right: Any = conditional()
+        right.component_distribution.scale = right.component_distribution.scale.clamp(max=0.5)
+        return right
+
+    decoder.conditional = clipped  # type: ignore[method-assign]
+    return decoder
+
+
 @fault(testing.check_sample_frequencies)
 class ScaleIsClippedWhenDrawing(toys.Real):
     """Real values drawn with a scale that is cut."""
 
     def decoder(self, num_samples: int, context: Any = None, member: int = 0) -> Any:
-        decoder = super().decoder(num_samples)
-        conditional = decoder.conditional
+        return _clip_scale(super().decoder(num_samples))
 
-        def clipped() -> Any:
-            right = conditional()
-            right.component_distribution.scale = right.component_distribution.scale.clamp(max=0.5)
-            return right
 
-        decoder.conditional = clipped  # type: ignore[method-assign]
-        return decoder
+@fault(testing.check_sample_frequencies)
+class ScaleOfAMemberIsClipped(toys.RealOrders):
+    """It is cut under the second of two orders only."""
+
+    def decoder(self, num_samples: int, context: Any = None, member: int = 0) -> Any:
+        right = super().decoder(num_samples, context, member)
+        return _clip_scale(right) if member else right
 
 
 @fault(testing.check_samples_are_events)
@@ -519,6 +531,59 @@ class NoiseDrawnInside(toys.Orderless):
 class TakesAnything(NADE):
     def check_events(self, x: Tensor) -> Tensor:
         return x.long().clamp(0, 1)
+
+
+@fault(testing.check_context_may_be_the_tensor)
+class TakesTheContextByNameAlone(toys.Labelled):
+    def log_prob(self, x: Tensor, context: Any = None) -> Tensor:
+        x = self.check_events(x)
+        self.check_context(len(x), context)
+        return self.conditionals(x, context).log_prob(x).flatten(1).sum(1)
+
+
+@fault(testing.check_context_may_be_the_tensor)
+class ForgetsTheBareTensor(toys.Labelled):
+    def check_context(self, num_examples: int, context: Any) -> Any:
+        named = super().check_context(num_examples, context)
+        return {"label": named["label"] * 0} if isinstance(context, Tensor) else named
+
+
+@fault(testing.check_refuses_another_context)
+class TakesAnyRowsOfContext(toys.Labelled):
+    def check_context(self, num_examples: int, context: Any) -> Any:
+        if not isinstance(context, dict):
+            raise ValueError("a label, please")
+        label = context["label"] if set(context) == {"label"} else None
+        if not isinstance(label, Tensor) or label.dim() == 0:
+            raise ValueError("a label, please")
+        return {"label": label[torch.arange(num_examples) % len(label)]}
+
+
+@fault(testing.check_padding_changes_nothing, testing.check_sites_sum_to_log_prob)
+class PaddedChordsCount(toys.Notes):
+    def log_prob(self, x: Tensor, context: Any = None) -> Tensor:
+        inside = self.check_events(x).clamp_min(0)
+        return self.conditionals(inside).log_prob(inside).sum(1)
+
+
+@fault(testing.check_samples_are_events, config=1)
+class GoesOnAfterTheEnd(toys.Text):
+    def sample(self, num_samples: int, *args: Any, generator: Any = None, **options: Any) -> Tensor:
+        return torch.randint(3, (num_samples, 4), generator=generator)
+
+
+@fault(testing.check_conditionals_are_those_of_log_prob, config=1)
+class ConditionalsOfSmallerWeights(toys.Text):
+    """The likelihood map of a sequence is another one behind its second step."""
+
+    def _site_log_prob(self, x: Tensor, context: Any, member: int) -> Tensor:
+        return super()._site_log_prob(x, context, member) * torch.linspace(1, 0.5, x.shape[1])
+
+
+@fault(testing.check_log_prob_is_one_number_an_event)
+class ExampleIsABareTensor(toys.Labelled):
+    def example_context(self, num_examples: int, generator: Any) -> Any:
+        return super().example_context(num_examples, generator)["label"]
 
 
 @fault(testing.check_refuses_another_context)

@@ -65,6 +65,12 @@ def test_a_picture_that_is_no_event_is_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "small.png", (12,), 2)
 
 
+def test_a_grey_picture_of_sixteen_bits_is_refused_as_its_conversion_would_clip(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 0x8000, dtype=np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match=r"deep\.png has pixels of mode I;16; save it with 8 bits a channel"):
+        read_image(tmp_path / "deep.png", (1, 4, 4), 256)
+
+
 def test_a_colour_picture_becomes_grey_for_grey_events(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4), (255, 255, 255)).save(tmp_path / "white.png")
     assert (read_image(tmp_path / "white.png", (1, 4, 4), 2) == 1).all()

@@ -1,10 +1,12 @@
 """Training may be killed at any moment and run on any number of processes: the model that comes out is the same."""
 
 import dataclasses
+import errno
 import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -18,14 +20,47 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import arzoo
 from arzoo import registry, training
 from arzoo.recipe import Published, Recipe, TrainConfig, load_recipe
 
 PLUGIN = """
+import torch
+from torch import nn
+
+import arzoo
 from arzoo import DatasetSpec, hookimpl
 from arzoo.data import decode_images
+from arzoo.distributions import Bernoulli
+
+
+class Tied(arzoo.Autoregressive):
+    \"\"\"What a site adds to those behind it and what it is predicted by are one matrix.\"\"\"
+
+    family = "tied"
+    config_class = arzoo.ModelConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.inputs = nn.Embedding(config.dims, 5)
+        self.outputs = nn.Linear(5, config.dims)
+        self.outputs.weight = self.inputs.weight
+
+    @classmethod
+    def tiny_configs(cls):
+        return [arzoo.ModelConfig(event_shape=(4,))]
+
+    def conditionals(self, x, context=None, member=0):
+        seen = x.flatten(1)[..., None] * self.inputs.weight  # (B, D, 5)
+        hidden = (seen.cumsum(1) - seen).tanh()
+        return Bernoulli(((hidden * self.outputs.weight).sum(2) + self.outputs.bias).float().view(x.shape))
+
+
+@hookimpl
+def arzoo_families():
+    return [Tied]
 
 @hookimpl
 def arzoo_datasets():
@@ -59,6 +94,16 @@ ema = 0.9
 muon = ["layers.*.weight"]
 eval_every = 15
 """
+TIED = """\
+family = "tied"
+dataset = "dots"
+[train]
+steps = 30
+batch_size = 8
+lr = 3e-2
+ema = 0.9
+eval_every = 10
+"""
 
 
 def write_dots(path: Path, num_images: int, seed: int) -> None:
@@ -80,7 +125,8 @@ def dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (site / "dots-1.0.dist-info").mkdir(parents=True)
     (site / "dots_plugin.py").write_text(PLUGIN)
     (site / "dots-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: dots\nVersion: 1.0\n")
-    (site / "dots-1.0.dist-info" / "entry_points.txt").write_text("[arzoo.datasets]\ndots = dots_plugin\n")
+    entry_points = "[arzoo.datasets]\ndots = dots_plugin\n[arzoo.families]\ntied = dots_plugin\n"
+    (site / "dots-1.0.dist-info" / "entry_points.txt").write_text(entry_points)
     (repo / "data").mkdir(parents=True)
     (repo / "README.md").write_text(CARD)
     write_dots(repo / "data" / "train-0.parquet", 73, seed=0)
@@ -93,13 +139,14 @@ def dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(site))
     registry.installed.cache_clear()
     (tmp_path / "made.toml").write_text(MADE)
+    (tmp_path / "tied.toml").write_text(TIED)
     arzoo.load_data("dots", "train")  # decoded once, before children race for it
     yield tmp_path
     registry.installed.cache_clear()
 
 
-def recipe(folder: Path, **train: Any) -> Recipe:
-    base = load_recipe(folder / "made.toml")
+def recipe(folder: Path, name: str = "made.toml", **train: Any) -> Recipe:
+    base = load_recipe(folder / name)
     return dataclasses.replace(base, train=dataclasses.replace(base.train, **train))
 
 
@@ -163,26 +210,122 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(dots: P
     assert losses(killed) == losses(whole)
 
 
-def test_a_truncated_state_is_passed_over_for_the_one_before(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = training.train(recipe(dots), dots / "whole")
-    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+class Stopped(Exception):
+    pass
 
-    class Stopped(Exception):
-        pass
 
-    def stop(run: Any, *rest: Any, step: Any = training._step) -> float:
-        if run.step == 25:
+def train_until(stop: int, what: Recipe, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves after every step and dies before this one."""
+
+    def step(run: Any, *rest: Any, step: Any = training._step) -> float:
+        if run.step == stop:
             raise Stopped
         return step(run, *rest)  # type: ignore[no-any-return]
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(training, "_step", stop)
-        training.train(recipe(dots), dots / "run")
+        patch.setattr(training, "SAVE_SECONDS", 0.0)
+        patch.setattr(training, "_step", step)
+        training.train(what, directory)
+
+
+def test_a_truncated_state_is_passed_over_for_the_one_before(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = training.train(recipe(dots), dots / "whole")
+    train_until(25, recipe(dots), dots / "run", monkeypatch)
     newest, older = sorted((dots / "run" / "state").iterdir(), reverse=True)
     assert (newest.name, older.name) == ("step-000000025.safetensors", "step-000000024.safetensors")
     newest.write_bytes(newest.read_bytes()[:-7])
     training.train(recipe(dots), dots / "run")
     assert (dots / "run" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_where_no_state_can_be_read_training_does_not_begin_again(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_until(5, recipe(dots), dots / "run", monkeypatch)
+    states = sorted((dots / "run" / "state").iterdir())
+    for path in states:
+        path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match=r"no state in .*state can be read; remove the folder to begin again"):
+        training.train(recipe(dots), dots / "run")
+    assert sorted((dots / "run" / "state").iterdir()) == states
+
+
+def test_what_a_kill_left_of_a_state_is_removed(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_until(3, recipe(dots), dots / "run", monkeypatch)
+    (dots / "run" / "state" / ".0123456789abcdef.step-000000004.safetensors").write_bytes(b"half")
+    training.train(recipe(dots, steps=4), dots / "run")
+    names = sorted(path.name for path in (dots / "run" / "state").iterdir())
+    assert names == ["step-000000003.safetensors", "step-000000004.safetensors"]
+
+
+def test_a_full_disk_ends_training_and_spoils_nothing(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = training.train(recipe(dots), dots / "whole")
+    train_until(20, recipe(dots), dots / "run", monkeypatch)
+    before = {path.name: path.read_bytes() for path in (dots / "run" / "state").iterdir()}
+
+    def full(path: Path, data: bytes) -> int:
+        with open(path, "wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left on device"):
+        patch.setattr(Path, "write_bytes", full)
+        training.train(recipe(dots), dots / "run")
+    assert {path.name: path.read_bytes() for path in (dots / "run" / "state").iterdir()} == before
+    training.train(recipe(dots), dots / "run")
+    assert (dots / "run" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert losses(dots / "run") == losses(whole)
+
+
+def test_tied_weights_are_averaged_saved_and_resumed_as_one(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tied = recipe(dots, "tied.toml")
+    seen = []
+
+    def spy(model: Any, *rest: Any, measure: Any = training.evaluate, **options: Any) -> Any:
+        seen.append((model.inputs.weight.detach().clone(), model.outputs.weight.detach().clone()))
+        return measure(model, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "evaluate", spy)
+        whole = training.train(tied, dots / "whole")
+    newest = sorted((whole / "state").iterdir())[-1]
+    state = load_file(newest)
+    assert [name for name in state if name.endswith("puts.weight")].count("model.inputs.weight") == 1
+    assert not [name for name in state if "outputs.weight" in name]
+    assert len(seen) == 3 and all(torch.equal(one, other) for one, other in seen)
+    assert torch.equal(seen[-1][0], state["average.inputs.weight"])
+    assert not torch.equal(seen[-1][0], state["model.inputs.weight"])
+
+    train_until(17, tied, dots / "stopped", monkeypatch)
+    training.train(tied, dots / "stopped")
+    assert load_file(sorted((dots / "stopped" / "state").iterdir())[-1]).keys() == state.keys()
+    for name, value in load_file(sorted((dots / "stopped" / "state").iterdir())[-1]).items():
+        assert torch.equal(value, state[name]), name
+    assert (dots / "stopped" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert losses(dots / "stopped") == losses(whole)
+    model = arzoo.load(whole)
+    assert model.inputs.weight is model.outputs.weight
+    best = min(record["validation"] for record in curve(whole) if "validation" in record)
+    measured = arzoo.evaluate(model, arzoo.load_data("dots", "validation"))
+    assert measured.value == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize(("world", "asked"), [(None, "several"), ("2", "2")])
+def test_a_launcher_of_several_processes_that_train_alone_is_refused(
+    dots: Path, monkeypatch: pytest.MonkeyPatch, world: str | None, asked: str
+) -> None:
+    """`accelerate launch --cpu` starts one process; those of torchrun stay alone unless ACCELERATE_USE_CPU is set."""
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if world is not None:
+        monkeypatch.setenv("WORLD_SIZE", world)
+    with pytest.raises(ValueError, match=rf"{asked} processes were asked for, but .* torchrun --nproc-per-node"):
+        training.train(recipe(dots), dots / "run")
+    assert not (dots / "run").exists()
+
+
+@pytest.mark.parametrize("pattern", ["layer.*.weight", "layers.*.bias"])
+def test_muon_that_names_no_matrix_is_refused(dots: Path, pattern: str) -> None:
+    with pytest.raises(ValueError, match=f"muon names '{re.escape(pattern)}', which matches no matrix of made"):
+        training.train(recipe(dots, muon=("layers.*.weight", pattern)), dots / "run")
 
 
 def torchrun(folder: Path, processes: int, directory: Path) -> None:
@@ -265,6 +408,19 @@ def test_a_batch_larger_than_the_data_is_refused(dots: Path) -> None:
         ('lr = "high"', "lr = 'high' is not valid"),
         ("ema = 1.5", "ema must be between 0 and 1"),
         ("batch_size = 0", "batch_size must be at least 1"),
+        ("steps = 0", "steps must be at least 1, got 0"),
+        ("eval_every = 0", "eval_every must be at least 1, got 0"),
+        ("eval_examples = 0", "eval_examples must be at least 1, got 0"),
+        ("patience = 0", "patience must be at least 1, got 0"),
+        ("warmup_steps = -1", "warmup_steps must not be negative, got -1"),
+        ("weight_decay = -0.1", "weight_decay must not be negative, got -0.1"),
+        ("lr = 0.0", "lr must be above 0, got 0.0"),
+        ("lr = nan", "lr = nan is not valid"),
+        ("grad_clip = 0.0", "grad_clip must be above 0, got 0.0"),
+        ("ema = 1.0", "ema must be between 0 and 1, got 1.0"),
+        ("ema = 0.0", "ema must be between 0 and 1, got 0.0"),
+        ("betas = [0.9, 1.0]", r"betas must be at least 0 and below 1, got \(0.9, 1.0\)"),
+        ("betas = [0.9]", "betas"),
         ('schedule = "step"', "schedule = 'step' is not valid"),
         ("= 3", "is no TOML"),
     ],

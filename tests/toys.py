@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import arzoo
 from arzoo.distributions import Bernoulli, Categorical
-from arzoo.model import Context
+from arzoo.model import Context, NamedContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Real(Linear):
     def tiny_configs(cls) -> Sequence[ToyConfig]:
         return [ToyConfig(event_shape=(3,), num_categories=None), ToyConfig(event_shape=(2, 1), num_categories=None)]
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> td.Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> td.Distribution:
         parameters = self.linear(x.flatten(1)[..., None].tanh(), member).float()
         logits, loc, log_scale = parameters.view(*x.shape, 6).chunk(3, -1)
         normals = td.Normal(loc, log_scale.tanh().exp(), validate_args=False)
@@ -76,7 +76,7 @@ class Steps(Linear):
     def tiny_configs(cls) -> Sequence[ToyConfig]:
         return [ToyConfig(event_shape=(3, 2), num_categories=None)]
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> td.Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> td.Distribution:
         loc, log_scale = self.linear(x.tanh()).float().chunk(2, -1)
         return td.Independent(td.Laplace(loc, log_scale.tanh().exp(), validate_args=False), 1, validate_args=False)
 
@@ -125,7 +125,7 @@ class Pixels(Linear):
     def order(self, member: int = 0) -> Tensor:
         return super().order().flip(0)
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> td.Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> td.Distribution:
         k = self.config.num_categories
         parameters = self.linear(x.flatten(2).mT.float()).float().view(len(x), *self.grid_shape, k + k * k)
         return Pair(parameters[..., :k], parameters[..., k:].unflatten(-1, (k, k)))
@@ -151,12 +151,11 @@ class Labelled(Linear):
     def tiny_configs(cls) -> Sequence[LabelledConfig]:
         return [LabelledConfig(event_shape=(2, 3))]
 
-    def example_context(self, num_examples: int, generator: torch.Generator) -> Context:
-        return torch.randint(-1, self.config.num_classes, (num_examples,), generator=generator)
+    def example_context(self, num_examples: int, generator: torch.Generator) -> NamedContext:
+        return {"label": torch.randint(-1, self.config.num_classes, (num_examples,), generator=generator)}
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> td.Distribution:
-        label = context if isinstance(context, Tensor) else context["label"]
-        logits = self.linear(x.flatten(1)[..., None].float()).squeeze(-1) + self.embed(label + 1)
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> td.Distribution:
+        logits = self.linear(x.flatten(1)[..., None].float()).squeeze(-1) + self.embed(context["label"] + 1)
         return Bernoulli(logits.float().view(x.shape))
 
 
@@ -182,8 +181,27 @@ class Text(Linear):
             TextConfig(event_shape=(4,), num_categories=3, end=0),
         ]
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> td.Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> td.Distribution:
         return Categorical(self.linear(nn.functional.one_hot(x, self.config.num_categories).float()).float())
+
+
+class Notes(Linear):
+    """Chords (T, C) of any length, one step a site: which of C keys are down."""
+
+    family = "toy_notes"
+    config_class = ToyConfig
+    variable_length = True
+    site_axes = (1,)
+
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__(config, config.event_shape[1], config.event_shape[1])
+
+    @classmethod
+    def tiny_configs(cls) -> Sequence[ToyConfig]:
+        return [ToyConfig(event_shape=(3, 2)), ToyConfig(event_shape=(2, 1))]
+
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> td.Distribution:
+        return td.Independent(Bernoulli(self.linear(x.float()).float()), 1, validate_args=False)
 
 
 class Translation(Text):
@@ -202,13 +220,13 @@ class Translation(Text):
     def tiny_configs(cls) -> Sequence[TextConfig]:
         return [TextConfig(event_shape=(3,), num_categories=3, end=2)]
 
-    def example_context(self, num_examples: int, generator: torch.Generator) -> Context:
+    def example_context(self, num_examples: int, generator: torch.Generator) -> NamedContext:
         source = torch.randint(4, (num_examples, 5), generator=generator)
         lengths = torch.randint(1, 6, (num_examples, 1), generator=generator)
         style = torch.randint(-1, 2, (num_examples,), generator=generator)
         return {"source": torch.where(torch.arange(5) < lengths, source, -1), "style": style}
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> td.Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> td.Distribution:
         key, value = self.source(context["source"].clamp_min(0)).chunk(2, -1)  # (B, L, K)
         score = torch.einsum("tk,blk->btl", self.query[: x.shape[1]], key).float()
         weight = score.masked_fill(context["source"][:, None] < 0, -math.inf).softmax(-1)
@@ -233,7 +251,7 @@ class Orders(Linear):
     def order(self, member: int = 0) -> Tensor:
         return self.orders[member]
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> td.Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> td.Distribution:
         return Bernoulli(self.linear(x.flatten(1)[..., None].float(), member).float().view(x.shape))
 
 
@@ -269,7 +287,7 @@ class PixelOrders(Pixels):
     def order(self, member: int = 0) -> Tensor:
         return torch.tensor([[0, 1, 2], [0, 2, 1]])[member]
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> td.Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> td.Distribution:
         k = self.config.num_categories
         inputs = x.flatten(2).mT.float() * self.gain[member]
         parameters = self.linear(inputs, member).float().view(len(x), *self.grid_shape, k + k * k)
@@ -291,7 +309,7 @@ class Coins(arzoo.Autoregressive):
     def tiny_configs(cls) -> Sequence[ToyConfig]:
         return [ToyConfig(event_shape=(4,))]
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> td.Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> td.Distribution:
         return Bernoulli(self.sides[member].expand(x.shape))
 
 
@@ -310,7 +328,7 @@ class Table(Linear):
     def tiny_configs(cls) -> Sequence[ToyConfig]:
         return [ToyConfig(event_shape=(4,), num_categories=(2, 5, 3, 4))]
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> td.Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> td.Distribution:
         logits = self.linear(nn.functional.one_hot(x, self.largest).float()).float()
         return Categorical(torch.where(self.exists, logits, -math.inf))
 
@@ -339,7 +357,7 @@ class Orderless(Linear):
         weight = self.weight * (1 - torch.eye(x.shape[1]))[:, None, :, None]
         return self.dropout(torch.einsum("bsf,tpsf->btp", inputs, weight).squeeze(-1)) + self.bias[:, 0]
 
-    def conditionals(self, x: Tensor, context: Context = None, member: int = 0) -> td.Distribution:
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> td.Distribution:
         seen = self.before(member).view(1, x.shape[1], x.shape[1]).expand(len(x), -1, -1)
         logits = self.logits(x.float()[:, None].expand(seen.shape).flatten(0, 1), seen.flatten(0, 1))
         return Bernoulli(logits.view(seen.shape).diagonal(dim1=1, dim2=2).float())
@@ -408,6 +426,7 @@ TOYS: tuple[type[arzoo.Model], ...] = (
     Pixels,
     Labelled,
     Text,
+    Notes,
     Translation,
     Orders,
     RealOrders,

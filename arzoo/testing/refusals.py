@@ -1,0 +1,103 @@
+"""Events and contexts that are none of the model's are refused in words."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arzoo.model import Autoregressive, Context, Model
+from arzoo.testing.events import examples, fixed_generator, random_events, rows_of, scalar_sizes, seeded
+
+
+@torch.no_grad()
+def check_refuses_what_is_no_event(model: Model) -> None:
+    """Events of another shape, type or range are ValueErrors, in the likelihood as in the loss."""
+    x, context = examples(model, 4)
+    bad = {"of another shape": x[..., None], "without a batch": x[0], "with a site too many": torch.cat([x, x], 1)}
+    if model.config.num_categories is None:
+        bad |= {"with NaN": x.clone().fill_(math.nan), "that is infinite": x.clone().fill_(math.inf)}
+        bad |= {"of integers, where they are real": x.long()}
+    else:
+        bad |= {"of floats, where they are integers": x.float()}
+        over = x.clone()
+        over.view(4, -1)[2, 0] = scalar_sizes(model.config)[0]
+        below = x.clone()
+        below.view(4, -1)[2, -1] = -2 if model.variable_length else -1
+        bad |= {"with a category above the last": over, "with a negative category": below}
+    if model.variable_length:
+        gap = random_events(model, 4, fixed_generator(), full=True)
+        gap[:, 0] = -1
+        bad |= {"with padding before its end": gap}
+    for what, events in bad.items():
+        refused(partial(model.log_prob, events, context), ValueError, f"log_prob takes an event {what}")
+        refused(partial(model.loss, events, context), ValueError, f"the loss takes an event {what}")
+    refused(partial(model.sample, 0, context), ValueError, "sample makes no samples without complaint")
+
+
+@torch.no_grad()
+def check_refuses_another_context(model: Model) -> None:
+    """A model refuses a context that it is not conditioned on, or that lacks a name, a row, or is no tensor."""
+    x, context = examples(model, 4)
+    label = torch.zeros(4, dtype=torch.long)
+    bad: dict[str, Any]
+    if context is None:
+        bad = {"a context, but none is documented": label, "a named context": {"label": label}}
+    else:
+        bad = {"no context, though it needs one": None, "a context of another name": {"no_such_name": label}}
+        bad |= {"3 rows of context for 4 events": rows_of(context, torch.arange(3)), "a list of contexts": [context]}
+        if len(context) > 1:
+            bad |= {"a tensor for several names": label}
+        for name, part in context.items():
+            others = {other: value for other, value in context.items() if other != name}
+            bad |= {
+                f"a context without {name}": others,
+                f"a context with a name beside {name}": {**context, "no_such_name": part},
+                f"a list for {name}": {**others, name: part.tolist()},
+                f"one number for {name}": {**others, name: part.flatten()[0]},
+                f"3 rows of {name} for 4 events": {**others, name: part[:3]},
+            }
+    for what, given in bad.items():
+        refused(partial(model.log_prob, x, given), ValueError, f"log_prob takes {what}")
+        refused(partial(model.loss, x, given), ValueError, f"the loss takes {what}")
+        refused(partial(model.sample, 4, given), ValueError, f"sample takes {what}")
+        if isinstance(model, Autoregressive):
+            known = torch.zeros(model.config.event_shape, dtype=torch.bool)
+            full = random_events(model, 4, fixed_generator(), full=True)
+            refused(partial(model.complete, full, known, given), ValueError, f"complete takes {what}")
+
+
+@torch.no_grad()
+def check_context_may_be_the_tensor(model: Model) -> None:
+    """Where a model is conditioned on one thing, the tensor itself means what its name with it means."""
+    x, context = examples(model, 4)
+    if context is None or len(context) != 1:
+        return
+    (tensor,) = context.values()
+    ways: dict[str, Callable[[Context], Tensor]] = {
+        "log_prob": lambda given: model.log_prob(x, given),
+        "the loss": lambda given: model.loss(x, given, model.noise(4, fixed_generator())),
+        "sample": lambda given: model.sample(4, given, generator=fixed_generator()),
+    }
+    for what, call in ways.items():
+        with seeded():
+            named = call(context)
+        try:
+            with seeded():
+                bare = call(tensor)
+        except Exception as error:
+            raise AssertionError(f"{what} takes no bare tensor for the one name of the context: {error}") from error
+        assert torch.equal(named, bare), f"{what} of a bare tensor is not that of the same tensor by its name"
+
+
+def refused(call: Callable[[], object], kind: type[Exception], otherwise: str) -> None:
+    try:
+        with seeded():
+            call()
+    except kind:
+        return
+    except Exception as error:
+        raise AssertionError(f"{otherwise}, then fails with {type(error).__name__}: {error}") from error
+    raise AssertionError(otherwise)

@@ -1,0 +1,33 @@
+"""The probabilities of all events sum to one: every family, single and ensemble, on three event spaces."""
+
+import itertools
+
+import pytest
+import torch
+
+import arzoo
+
+SPACES = {"10 bits": ((1, 5, 2), 2), "binary 2x2x3": ((3, 2, 2), 2), "4-level 2x1x3": ((3, 2, 1), 4)}
+FAMILIES = {
+    "nade": ("nade", {"hidden_size": 5}),
+    "made": ("made", {"hidden_sizes": (9, 11)}),
+    "made, natural order": ("made", {"hidden_sizes": (9,), "ordering": "natural", "direct": False}),
+    "made, 4 masks": ("made", {"hidden_sizes": (9, 7), "num_masks": 4}),
+    "pixelcnn": ("pixelcnn", {"hidden_size": 6, "num_blocks": 2, "head_size": 6}),
+    "pixelcnn, 5x5": ("pixelcnn", {"hidden_size": 3, "num_blocks": 1, "head_size": 3, "kernel_size": 5}),
+}
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("case", FAMILIES)
+def test_probabilities_sum_to_one(case: str, space: str) -> None:
+    family, fields = FAMILIES[case]
+    shape, categories = SPACES[space]
+    torch.manual_seed(0)
+    model = arzoo.create_model(family, {"event_shape": shape, "num_categories": categories, **fields})
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    events = torch.tensor(list(itertools.product(range(categories), repeat=model.config.dims))).view(-1, *shape)
+    assert len(events) == categories**model.config.dims
+    total = model.log_prob(events).detach().double().logsumexp(0).exp()
+    assert float(total) == pytest.approx(1, abs=1e-5)

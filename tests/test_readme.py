@@ -1,0 +1,66 @@
+"""What README.md says is so: its tables are up to date, its programs run."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import arzoo
+from arzoo import testing
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_are_those_of_the_installed_checkpoints_and_families() -> None:
+    assert script("tables").with_tables(README) == README
+
+
+def test_the_first_program_runs() -> None:
+    names: dict[str, object] = {}
+    exec(compile(PROGRAMS[0], "README.md", "exec"), names)
+    assert names["filled"].exact, "the upper half comes first in the order"  # type: ignore[attr-defined]
+
+
+def test_the_family_of_the_readme_is_a_density(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("coin_plugin")
+    monkeypatch.setitem(sys.modules, "coin_plugin", module)
+    imports = "import torch\nimport arzoo\nfrom arzoo.distributions import Bernoulli\n"
+    exec(compile(imports + PROGRAMS[1], "README.md", "exec"), module.__dict__)
+    assert [family.family for family in module.arzoo_families()] == ["coin"]
+    testing.check_family(module.Coin)
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    from arzoo.cli import app
+
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    used = set(re.findall(r"^arzoo (\w+)", README, re.MULTILINE))
+    assert used and used <= known
+
+
+def test_every_checkpoint_loads_and_is_measured() -> None:
+    found = arzoo.list_checkpoints()
+    assert {info.name for info in found} >= {
+        "nade-binarized_mnist",
+        "made-binarized_mnist",
+        "pixelcnn-binarized_mnist",
+        "pixelcnn-cifar10",
+    }
+    for info in found:
+        assert not info.error
+        assert info.metrics["value"] > 0
+        assert info.num_bytes <= (16 if info.dataset == "cifar10" else 8) * 2**20
+        assert type(arzoo.load(info.name)).family == info.family
