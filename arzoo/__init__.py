@@ -6,6 +6,8 @@ Every public name is imported when it is first used, so `import arzoo` costs nex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from arzoo.autoregressive import Autoregressive as Autoregressive
+    from arzoo.autoregressive import Completion as Completion
     from arzoo.checkpoints import list_checkpoints as list_checkpoints
     from arzoo.data import DatasetSpec as DatasetSpec
     from arzoo.data import TensorData as TensorData
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from arzoo.evaluation import evaluate as evaluate
     from arzoo.hookspecs import hookimpl as hookimpl
     from arzoo.hub import load as load
-    from arzoo.model import Autoregressive as Autoregressive
-    from arzoo.model import Completion as Completion
     from arzoo.model import Model as Model
     from arzoo.model import ModelConfig as ModelConfig
     from arzoo.recipe import Recipe as Recipe
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     __version__: str
 
 _MODULES = {
-    "Autoregressive": "model",
-    "Completion": "model",
+    "Autoregressive": "autoregressive",
+    "Completion": "autoregressive",
     "DatasetSpec": "data",
     "Decoder": "decoding",
     "Evaluation": "evaluation",

@@ -233,7 +233,7 @@ def _size(directory: Path, config: dict[str, Any]) -> str:
 
 
 def _limits(spec: DatasetSpec, family: type[Model]) -> str:
-    from arzoo.model import Autoregressive
+    from arzoo.autoregressive import Autoregressive
 
     limits = [
         f"It knows {spec.name} and nothing else: only events of shape {spec.event_shape}, treated as above.",

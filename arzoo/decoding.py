@@ -12,7 +12,8 @@ from torch.distributions import Distribution
 from arzoo import distributions
 
 if TYPE_CHECKING:
-    from arzoo.model import Autoregressive, NamedContext
+    from arzoo.autoregressive import Autoregressive
+    from arzoo.model import NamedContext
 
 
 class Decoder(ABC):

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from arzoo import registry
-from arzoo.model import Autoregressive, Model
+from arzoo.autoregressive import Autoregressive
+from arzoo.model import Model
 from arzoo.testing.causality import (
     check_causality,
     check_conditionals_are_float32,

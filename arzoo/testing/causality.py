@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from arzoo.model import Autoregressive, Model
+from arzoo.autoregressive import Autoregressive
+from arzoo.model import Model
 from arzoo.testing.events import (
     differs,
     examples,

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from arzoo.model import Autoregressive
+from arzoo.autoregressive import Autoregressive
 from arzoo.testing.events import NUM_SAMPLES, all_events, examples, fixed_generator, repeated, some_contexts, walk_order
 from arzoo.testing.samples import check_frequencies
 

@@ -5,8 +5,9 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from arzoo.autoregressive import Autoregressive
 from arzoo.decoding import Decoder, NaiveDecoder
-from arzoo.model import Autoregressive, NamedContext
+from arzoo.model import NamedContext
 from arzoo.testing.events import (
     differs,
     examples,

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from arzoo.model import Autoregressive, Model, ModelConfig, NamedContext
+from arzoo.autoregressive import Autoregressive
+from arzoo.model import Model, ModelConfig, NamedContext
 
 MOST_EVENTS = 5000
 """Spaces of more events than this are not enumerated."""

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from arzoo import distributions
-from arzoo.model import Autoregressive, Model, NamedContext
+from arzoo.autoregressive import Autoregressive
+from arzoo.model import Model, NamedContext
 from arzoo.testing.events import (
     MOST_EVENTS,
     all_events,

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arzoo.model import Autoregressive, Context, Model
+from arzoo.autoregressive import Autoregressive
+from arzoo.model import Context, Model
 from arzoo.testing.events import examples, fixed_generator, random_events, rows_of, scalar_sizes, seeded
 
 

@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from arzoo.autoregressive import Autoregressive
 from arzoo.decoding import Sharpening, walk
-from arzoo.model import Autoregressive, Model, NamedContext
+from arzoo.model import Model, NamedContext
 from arzoo.testing.events import (
     NUM_SAMPLES,
     all_events,
