@@ -68,30 +68,24 @@ def test_the_version_is_that_of_the_package() -> None:
     assert output("--version") == f"arzoo {arzoo.__version__}\n"
 
 
-MEASURED = """
-import resource, sys
+WATCHED = """
+import sys
 from arzoo.cli import main
 sys.argv = ["arzoo", *sys.argv[1:]]
 try:
     main()
 finally:
     heavy = {"torch", "datasets", "accelerate", "huggingface_hub", "numpy"} & sys.modules.keys()
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(f"\\n{usage.ru_utime + usage.ru_stime} {sorted(heavy)}")
+    print(f"\\n{sorted(heavy)}")
 """
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "--json"], ["plugins"]])
-def test_listing_is_quick_and_imports_nothing_heavy(checkpoint: Path, arguments: list[str]) -> None:
+def test_listing_imports_nothing_heavy(checkpoint: Path, arguments: list[str]) -> None:
     toy_zoo.measure(checkpoint)
-    seconds = []
-    for _ in range(3):  # the quickest, for other processes disturb
-        command = [sys.executable, "-c", MEASURED, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        used, heavy = done.stdout.splitlines()[-1].split(maxsplit=1)
-        assert heavy == "[]"
-        seconds.append(float(used))
-    assert min(seconds) < 0.3
+    command = [sys.executable, "-c", WATCHED, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_plugins_are_listed_with_their_trouble(checkpoint: Path) -> None:
