@@ -157,14 +157,16 @@ class _Decoder(arzoo.Decoder):
             assert isinstance(layer, MaskedLinear)
             return layer.weight.detach().index_select(0, by_degree[out]).index_select(1, by_degree[into])
 
-        # A layer is what it sees and, for each input, the units that it completes: (values, bias, weight).
-        self._layers: list[tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]] = []
+        # The units that each input completes: (values, bias, weight, what they see), a layer behind the other.
+        self._units: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[] for _ in range(model.config.dims)]
         for index, layer in enumerate(model.layers):
             assert isinstance(layer, MaskedLinear)
             counts = torch.bincount(degrees[index + 1], minlength=model.config.dims + 1)[1:].tolist()
-            bias = layer.bias.detach()[by_degree[index + 1], None]
+            bias, seen = layer.bias.detach()[by_degree[index + 1], None], hidden[index - 1] if index else inputs
             parts = (each.split(counts) for each in (hidden[index], bias, weight(layer, index, index + 1)))
-            self._layers.append((hidden[index - 1] if index else inputs, list(zip(*parts, strict=True))))
+            for units, count, part in zip(self._units, counts, zip(*parts, strict=True), strict=True):
+                if count:
+                    units.append((*part, seen))
         self._inputs = inputs.split(model.rows)
         self._seen, output = hidden[-1], weight(model.output, -1, 0)
         if model.direct is not None:  # inputs lie behind the last layer: one product gives the logits
@@ -179,10 +181,8 @@ class _Decoder(arzoo.Decoder):
 
     def append(self, value: Tensor) -> None:
         self._inputs[self._step].copy_(value if self._binary else F.one_hot(value, len(self._inputs[0])).t())
-        for seen, units in self._layers:
-            out, bias, weight = units[self._step]
-            if len(out):
-                torch.addmm(bias, weight, seen, out=out).relu_()
+        for out, bias, weight, seen in self._units[self._step]:
+            torch.addmm(bias, weight, seen, out=out).relu_()
         self._step += 1
 
 
