@@ -154,6 +154,7 @@ def _use(name: str, config: dict[str, Any]) -> str:
     values = f"integers 0 to {categories - 1}" if isinstance(categories, int) else "numbers"
     lines = [
         "import arzoo",
+        "",
         f'model = arzoo.load("{name}")',
         f"x = model.sample(4)  # {values}, shape {(4, *shape)}",
         "print(model.log_prob(x))  # nats",

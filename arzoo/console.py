@@ -39,8 +39,7 @@ def check_output(path: Path, *suffixes: str) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; -o must name a file")
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise OSError(error.errno, f"no file can be written there ({error.strerror})", str(path.parent)) from None
 
