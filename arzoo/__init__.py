@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from arzoo.evaluation import Evaluation as Evaluation
     from arzoo.evaluation import evaluate as evaluate
     from arzoo.hookspecs import hookimpl as hookimpl
-    from arzoo.hub import load as load
+    from arzoo.loading import load as load
     from arzoo.model import Model as Model
     from arzoo.model import ModelConfig as ModelConfig
     from arzoo.recipe import Recipe as Recipe
@@ -50,7 +50,7 @@ _MODULES = {
     "list_datasets": "registry",
     "list_families": "registry",
     "list_plugins": "registry",
-    "load": "hub",
+    "load": "loading",
     "load_data": "data",
     "load_recipe": "recipe",
     "train": "training",

@@ -251,10 +251,10 @@ class Model(nn.Module, ABC):
         return next(itertools.chain(self.parameters(), self.buffers()), torch.empty(0)).device
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Writes config.json and model.safetensors, whole or not at all; see `arzoo.hub.save_model`."""
-        from arzoo import hub
+        """Writes config.json and model.safetensors, whole or not at all; see `arzoo.loading.save_model`."""
+        from arzoo import loading
 
-        hub.save_model(self, directory)
+        loading.save_model(self, directory)
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path) -> Self:
@@ -263,9 +263,9 @@ class Model(nn.Module, ABC):
         Raises:
             ValueError: The checkpoint is of another family.
         """
-        from arzoo import hub
+        from arzoo import loading
 
-        model = hub.load(name_or_path)
+        model = loading.load(name_or_path)
         if not isinstance(model, cls):
             raise ValueError(f"{name_or_path} is a {type(model).__name__}, not a {cls.__name__}; use arzoo.load")
         return model

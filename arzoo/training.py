@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from arzoo import hub, pictures, registry
+from arzoo import loading, pictures, registry
 from arzoo.data import TensorData, epoch_order, load_data
 from arzoo.evaluation import evaluate, model_context
 from arzoo.files import replacing
@@ -232,7 +232,7 @@ class _Run:
         torch._foreach_lerp_(list(self.average.values()), weights, rate)
 
     def _evaluated_weights(self) -> dict[str, Tensor]:
-        weights = hub.distinct(self.model.state_dict()) | self.average
+        weights = loading.distinct(self.model.state_dict()) | self.average
         return {name: value.detach().clone() for name, value in weights.items()}
 
     def evaluate(self, held_out: TensorData) -> float:
@@ -259,7 +259,7 @@ class _Run:
         """Writes everything that training goes on from, whole or not at all, then drops the oldest."""
         if not self.is_main:
             return
-        tensors = {f"model.{name}": value for name, value in hub.distinct(self.model.state_dict()).items()}
+        tensors = {f"model.{name}": value for name, value in loading.distinct(self.model.state_dict()).items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
@@ -327,7 +327,7 @@ class _Run:
         if self.best:
             self.model.load_state_dict(self.best, strict=False)
         dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.recipe.train.weights_dtype]
-        hub.save_model(self.model, self.directory, dtype)
+        loading.save_model(self.model, self.directory, dtype)
         pictures.training_curve(self.curve, data.spec.unit, self.directory / "curve.png")
         metrics = self.directory / "metrics.json"
         facts = json.loads(metrics.read_text()) if metrics.is_file() else {}

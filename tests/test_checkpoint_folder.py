@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import arzoo
-from arzoo import checkpoints, files, hub, registry
+from arzoo import checkpoints, files, loading, registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def folder(zoo: Path) -> Path:
     folder = zoo / "toy_cards" / "toy-coins"
-    hub.save_model(toy(), folder)
+    loading.save_model(toy(), folder)
     return folder
 
 
@@ -134,7 +134,7 @@ def test_a_model_comes_back_as_it_was(folder: Path) -> None:
 
 
 def test_the_folder_says_what_it_is(folder: Path) -> None:
-    config = hub.read_config(folder)
+    config = checkpoints.read_config(folder)
     data = (folder / "model.safetensors").read_bytes()
     assert config == {
         "format": 1,
@@ -149,14 +149,14 @@ def test_the_folder_says_what_it_is(folder: Path) -> None:
 
 def test_saving_is_a_function_of_the_model(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    hub.save_model(toy(), folder)
+    loading.save_model(toy(), folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_weights_stored_in_half_are_widened(zoo: Path) -> None:
-    hub.save_model(toy(), zoo / "half", torch.bfloat16)
+    loading.save_model(toy(), zoo / "half", torch.bfloat16)
     model, original = arzoo.load(zoo / "half"), toy()
-    assert hub.read_config(zoo / "half")["weights"]["dtype"] == "bfloat16"
+    assert checkpoints.read_config(zoo / "half")["weights"]["dtype"] == "bfloat16"
     assert model.wide.dtype == torch.float32
     assert torch.equal(model.wide, original.wide.bfloat16().float())
     assert torch.equal(model.order, original.order)
@@ -166,12 +166,12 @@ def test_weights_stored_in_half_are_widened(zoo: Path) -> None:
 def test_a_wrapped_model_or_another_dtype_is_refused(zoo: Path) -> None:
     model = toy()
     with pytest.raises(ValueError, match=r"the model is wrapped \(it has a weight 'module\.tied'\)"):
-        hub.save_model(nn.DataParallel(model), zoo / "wrapped")  # type: ignore[arg-type]
+        loading.save_model(nn.DataParallel(model), zoo / "wrapped")  # type: ignore[arg-type]
     model.layer = torch.compile(model.layer, backend="eager")
     with pytest.raises(ValueError, match="the model is wrapped"):
-        hub.save_model(model, zoo / "wrapped")
+        loading.save_model(model, zoo / "wrapped")
     with pytest.raises(ValueError, match=r"float32 or torch\.bfloat16, got torch\.float16"):
-        hub.save_model(toy(), zoo / "wrapped", torch.float16)
+        loading.save_model(toy(), zoo / "wrapped", torch.float16)
     assert not (zoo / "wrapped").exists()
 
 
@@ -185,8 +185,8 @@ def test_loading_draws_nothing_from_the_global_generator(folder: Path) -> None:
 
 def test_a_family_that_no_package_has_is_saved_all_the_same(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Toy, "family", "notebook")
-    hub.save_model(toy(), zoo / "mine")
-    assert hub.read_config(zoo / "mine")["package"] is None
+    loading.save_model(toy(), zoo / "mine")
+    assert checkpoints.read_config(zoo / "mine")["package"] is None
     assert "no family 'notebook' is installed" in refusal(zoo / "mine", LookupError)
 
 
@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(folder: Path, monkeypatch: pytest
     with monkeypatch.context() as patch:
         fail(call, patch)
         with pytest.raises(OSError, match=r"could not be saved \(No space left on device\); a checkpoint") as caught:
-            hub.save_model(toy(1), folder)
+            loading.save_model(toy(1), folder)
     assert caught.value.errno == errno.ENOSPC
     assert same(arzoo.load(folder), toy())
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
@@ -218,31 +218,31 @@ def test_a_full_disk_leaves_no_half_of_a_first_checkpoint(zoo: Path, monkeypatch
     with monkeypatch.context() as patch:
         fail(3, patch)
         with pytest.raises(OSError, match="No space left"):
-            hub.save_model(toy(), zoo / "first")
+            loading.save_model(toy(), zoo / "first")
     assert list((zoo / "first").iterdir()) == []
 
 
 def test_a_kill_between_the_renames_loses_nothing(folder: Path) -> None:
     old = (folder / "config.json").read_bytes()
-    hub.save_model(toy(1, hidden_size=4), folder)
+    loading.save_model(toy(1, hidden_size=4), folder)
     (folder / "config.json").rename(folder / "config.json.new")
     assert same(arzoo.load(folder), toy(1, hidden_size=4))  # the first save of this folder was killed
     (folder / "config.json").write_bytes(old)
     assert same(arzoo.load(folder), toy(1, hidden_size=4))  # a later one was
-    hub.save_model(toy(2), folder)
+    loading.save_model(toy(2), folder)
     assert same(arzoo.load(folder), toy(2))
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_a_full_disk_after_a_kill_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = (folder / "config.json").read_bytes()
-    hub.save_model(toy(1), folder)
+    loading.save_model(toy(1), folder)
     (folder / "config.json").rename(folder / "config.json.new")
     (folder / "config.json").write_bytes(old)
     with monkeypatch.context() as patch:
         fail(3, patch)
         with pytest.raises(OSError, match="No space left"):
-            hub.save_model(toy(2), folder)
+            loading.save_model(toy(2), folder)
     assert same(arzoo.load(folder), toy(1))
 
 
@@ -262,7 +262,7 @@ def test_a_save_killed_at_any_moment_leaves_the_old_checkpoint_or_the_new(folder
     code = f"""
 import os, sys
 import arzoo
-from arzoo import hub
+from arzoo import loading
 from {__name__} import same, toy
 
 folder, seed, kills, seen = {str(folder)!r}, 0, 0, set()
@@ -278,7 +278,7 @@ while True:
                 os._exit(9)
         model = toy(seed + 1)
         sys.addaudithook(hook)
-        hub.save_model(model, folder)
+        loading.save_model(model, folder)
         os._exit(0)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
         break
@@ -422,7 +422,7 @@ def test_names_and_paths_are_told_apart(folder: Path, monkeypatch: pytest.Monkey
         str(folder),
         Path("toy-coins"),
     ):
-        assert hub.find_checkpoint(name).resolve() == folder
+        assert checkpoints.find_checkpoint(name).resolve() == folder
     with pytest.raises(LookupError, match="no checkpoint 'toy-coin' is installed; did you mean 'toy-coins'"):
         arzoo.load("toy-coin")
     folder.rename(folder.parents[1] / "toy-coins")
@@ -439,12 +439,12 @@ def test_names_and_paths_are_told_apart(folder: Path, monkeypatch: pytest.Monkey
 
 def test_a_list_says_what_the_folders_say(folder: Path) -> None:
     (folder / "README.md").write_text("---\ntags: [a]\nlicense: apache-2.0\n---\n# Toy\nlicense: none\n")
-    sha256 = hub.read_config(folder)["weights"]["sha256"]
+    sha256 = checkpoints.read_config(folder)["weights"]["sha256"]
     metrics = {"test": {"value": 1.5, "unit": "nats"}, "seed": 0, "weights_sha256": sha256}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder.parent / "odd-coins-small").mkdir()
     spoilt = folder.parent / "toy-cards"
-    hub.save_model(toy(), spoilt)
+    loading.save_model(toy(), spoilt)
     (spoilt / "metrics.json").write_text('{"test": 3}')
     found = {info.name: info for info in arzoo.list_checkpoints() if info.path.parent == folder.parent}
     assert list(found) == ["odd-coins-small", "toy-cards", "toy-coins"]

@@ -7,7 +7,7 @@ import tempfile
 import torch
 from safetensors.torch import load_file
 
-from arzoo import hub, registry
+from arzoo import checkpoints, registry
 from arzoo.model import Model
 from arzoo.testing.events import MOST_EVENTS, examples, scalar_sizes, seeded
 from arzoo.testing.refusals import refused
@@ -46,7 +46,7 @@ def check_saving_and_loading(model: Model) -> None:
         if model.family in registry.list_families() and registry.get_family(model.family) is type(model):
             again = type(model).from_pretrained(folder)
         else:
-            config = type(model).config_class.from_dict(hub.read_config(folder)["model"])
+            config = type(model).config_class.from_dict(checkpoints.read_config(folder)["model"])
             with seeded(99):
                 again = type(model)(config).eval()
             again.load_state_dict(load_file(f"{folder}/model.safetensors"), strict=False)

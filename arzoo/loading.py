@@ -19,9 +19,16 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from arzoo import registry
-from arzoo.checkpoints import CONFIG, FORMAT, NEW_CONFIG, WEIGHTS, parse_config, read_checkpoint, read_weights
-from arzoo.checkpoints import find_checkpoint as find_checkpoint
-from arzoo.checkpoints import read_config as read_config
+from arzoo.checkpoints import (
+    CONFIG,
+    FORMAT,
+    NEW_CONFIG,
+    WEIGHTS,
+    find_checkpoint,
+    parse_config,
+    read_checkpoint,
+    read_weights,
+)
 from arzoo.files import replacing
 from arzoo.model import Model
 from arzoo.registry import one_line

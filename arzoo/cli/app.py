@@ -1,0 +1,76 @@
+"""`arzoo ...`: every command is one call of the library; what was wrong stands on one line.
+
+Nothing is imported before a command needs it: what only lists takes neither torch nor a plugin.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from arzoo import console
+
+
+class _Commands(TyperGroup):
+    """Turns what the library raises for its user into one line and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            typer.echo(f"\ninterrupted{interrupt}", err=True)
+            raise typer.Exit(130) from None
+        except (BrokenPipeError, KeyError, IndexError):  # no message of the library: a closed pipe, or a bug
+            raise
+        except (ValueError, LookupError, OSError, ImportError) as error:
+            typer.echo(f"error: {console.error_message(error)}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Name = Annotated[str, typer.Argument(help="An installed checkpoint, or a folder: ./FOLDER.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same events.")]
+
+
+def main() -> None:
+    """The console script."""
+    app(prog_name="arzoo")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"arzoo {version('arzoo')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    block_plugin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Do without a plugin or package; may be repeated."),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A zoo of autoregressive generative models.
+
+    Example: arzoo list
+    """
+    if block_plugin:
+        # In the environment, where processes that this one starts find it too.
+        blocked = [os.environ.get("ARZOO_BLOCK_PLUGINS", ""), *block_plugin]
+        os.environ["ARZOO_BLOCK_PLUGINS"] = ",".join(filter(None, blocked))

@@ -1,0 +1,88 @@
+"""`arzoo list`, `arzoo info`, `arzoo plugins`: what there is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from arzoo import console
+from arzoo.cli.app import Json, app
+
+
+@app.command("list")
+def list_(
+    family: Annotated[str | None, typer.Option(help="Only checkpoints of this family.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only checkpoints on this data set.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Lists the installed checkpoints.
+
+    Example: arzoo list --dataset cifar10
+    """
+    from arzoo import checkpoints, registry, tables
+
+    found = [tables.checkpoint_facts(info) for info in checkpoints.list_checkpoints()]
+    families, datasets = registry.list_families(), registry.list_datasets()
+    for key, wanted, known in (("family", family, families), ("dataset", dataset, datasets)):
+        if wanted is not None and wanted not in known and all(facts[key] != wanted for facts in found):
+            raise LookupError(f"there is no {key} {wanted!r}; {registry.did_you_mean(wanted, known)}")
+    with_checkpoint = {facts["family"] for facts in found}
+    without = [name for name in families if name not in with_checkpoint]
+    found = [facts for facts in found if family in (None, facts["family"]) and dataset in (None, facts["dataset"])]
+    if as_json:
+        return console.show_json({"checkpoints": found, "families_without_checkpoint": without})
+    console.show(tables.checkpoint_table(found) if found else "no such checkpoint is installed")
+    if without and family is None and dataset is None:
+        console.show(f"\nfamilies without checkpoint: {', '.join(without)}")
+
+
+@app.command()
+def info(
+    name: Annotated[str, typer.Argument(help="A checkpoint or its folder, a family, or a data set.")],
+    as_json: Json = False,
+) -> None:
+    """Describes a checkpoint, a family or a data set.
+
+    Example: arzoo info pixelcnn
+    """
+    from arzoo import checkpoints, registry, tables
+
+    folders = registry.checkpoint_folders()
+    groups = {plugin.name: plugin.group for plugin in registry.list_plugins()}
+    families, datasets = (
+        [name for name in groups if groups[name] == group] for group in (registry.FAMILIES, registry.DATASETS)
+    )
+    if name in folders or name.startswith(("./", "../", "/", "~")):
+        described = checkpoints.describe_checkpoint(checkpoints.find_checkpoint(name))
+        details = tables.checkpoint_details(described)
+    elif name in families:
+        found = registry.get_family(name)
+        package = registry.family_distribution(name)
+        details = tables.family_details(found, package, checkpoints.list_checkpoints())
+    elif name in datasets:
+        details = tables.dataset_details(registry.get_dataset(name))
+    else:
+        hint = registry.did_you_mean(name, [*folders, *families, *datasets])
+        raise LookupError(f"no checkpoint, family or data set {name!r} is installed; {hint}")
+    if as_json:
+        return console.show_json(details)
+    console.show(tables.details_table(details))
+
+
+@app.command()
+def plugins(as_json: Json = False) -> None:
+    """Lists the plugins and how they stand.
+
+    Every entry point of every installed package; none of them is imported.
+
+    Example: arzoo --block-plugin pixelcnn plugins
+    """
+    from dataclasses import asdict
+
+    from arzoo import registry, tables
+
+    found = registry.list_plugins()
+    if as_json:
+        return console.show_json([asdict(plugin) for plugin in found])
+    console.show(tables.plugin_table(found))

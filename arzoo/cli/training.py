@@ -1,0 +1,71 @@
+"""`arzoo train`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arzoo.cli.app import app
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A .toml file, or a checkpoint whose recipe is taken.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIRECTORY", help="[default: ./ and the recipe's name]"),
+    ] = None,
+) -> None:
+    """Trains a model from a recipe.
+
+    The same command goes on where an earlier one was stopped.
+
+    Example: arzoo train made-binarized_mnist -o runs/made
+
+    On several GPUs: accelerate launch -m arzoo train RECIPE
+
+    On two CPUs: ACCELERATE_USE_CPU=1 torchrun --nproc-per-node 2 -m arzoo train RECIPE
+    """
+    import arzoo
+    from arzoo.recipe import recipe_path
+
+    path = recipe_path(recipe)
+    stem = path.resolve().parent.name if path.name == "recipe.toml" else path.stem
+    directory = Path(stem) if output is None else output
+    is_main = int(os.environ.get("RANK", "0")) == 0  # as torchrun and accelerate number their processes
+    loaded = arzoo.load_recipe(path)
+    is_new = _keep_recipe(path, directory, is_main)
+    try:
+        arzoo.train(loaded, directory)
+    except KeyboardInterrupt:
+        if not is_main:
+            raise typer.Exit(130) from None
+        raise KeyboardInterrupt("; the same command goes on from the last state that was saved") from None
+    except Exception:
+        if is_new and os.listdir(directory) == ["recipe.toml"]:  # it never began
+            (directory / "recipe.toml").unlink()
+            with contextlib.suppress(OSError):  # a mount point, for one
+                directory.rmdir()
+        raise
+    if is_main:
+        where = directory if directory.is_absolute() else f"./{directory}"
+        typer.echo(f"the trained model is in {directory}; measure it with: arzoo eval {where}")
+
+
+def _keep_recipe(path: Path, directory: Path, is_main: bool) -> bool:
+    """Puts the recipe into the folder of its checkpoint; returns whether there was none before."""
+    import arzoo
+    from arzoo.files import replacing
+
+    kept = directory / "recipe.toml"
+    is_new = not kept.is_file()
+    if not is_new and arzoo.load_recipe(kept).what_must_stay() != arzoo.load_recipe(path).what_must_stay():
+        raise ValueError(f"{kept} differs from {path}; name another directory with -o")
+    if is_main and path.resolve() != kept.resolve():
+        with replacing(kept) as temporary:
+            temporary.write_bytes(path.read_bytes())
+    return is_new and is_main

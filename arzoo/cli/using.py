@@ -1,0 +1,176 @@
+"""`arzoo sample`, `arzoo complete`, `arzoo eval`: what a trained model is for."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from arzoo import console
+from arzoo.cli.app import Json, Name, Seed, app
+
+if TYPE_CHECKING:
+    from arzoo.model import ModelConfig
+
+
+@app.command()
+def sample(
+    name: Name,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many.")] = 16,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A .png of images, or a .npy of the events as numbers, shape (N, *E)."
+            "  [default: NAME.png, or NAME.npy if the events are no images]",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    temperature: Annotated[float, typer.Option(help="Below 1 prefers what is likely.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest categories.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw among the fewest categories that hold this probability.")
+    ] = None,
+) -> None:
+    """Draws samples and writes them to a file.
+
+    The same seed gives the same file; with another -n all samples are others.
+
+    Example: arzoo sample pixelcnn-cifar10 -n 16 -o grid.png --seed 1
+    """
+    from arzoo.checkpoints import find_checkpoint
+
+    started, folder = time.perf_counter(), find_checkpoint(name)
+
+    import numpy as np
+    import torch
+
+    import arzoo
+    from arzoo import files, pictures
+
+    model = arzoo.load(folder)
+    if output is None:
+        output = Path(f"{folder.absolute().name}{'.npy' if _levels(model.config) is None else '.png'}")
+    if output.suffix == ".png" and _levels(model.config) is None:
+        raise ValueError(f"events of shape {model.config.event_shape} are no images; let -o name a .npy file")
+    console.check_output(output, ".png", ".npy")
+    sharpening: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    generator = torch.Generator().manual_seed(seed)
+    if isinstance(model, arzoo.Autoregressive):
+        every = max(1, model.config.dims // 200)
+        with console.progress("sampling", 1.0) as advance:
+            for events in model.stream(number, **sharpening, generator=generator, every=every):
+                drawn = ~events.isnan() if events.is_floating_point() else events >= 0
+                advance(completed=float(drawn.float().mean()))
+    else:
+        events = model.sample(number, **sharpening, generator=generator)
+    if output.suffix == ".png":
+        pictures.save_png(pictures.grid(events, _levels(model.config) or 2), output)
+    else:
+        with files.replacing(output) as path:
+            np.save(path, events.numpy())
+    typer.echo(f"{number} samples in {output}, {time.perf_counter() - started:.1f} s")
+
+
+@app.command()
+def complete(
+    name: Name,
+    image: Annotated[Path, typer.Argument(help="Of the size that the checkpoint is for.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .png.  [default: IMAGE-completed.png]")
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=0, help="Keep the first so many rows.  [default: half of them]")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="Keep what is white in this image.")] = None,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many completions.")] = 4,
+    seed: Seed = 0,
+) -> None:
+    """Keeps a part of an image and fills in the rest.
+
+    It says whether what it draws is exact, and from which density.
+
+    Example: arzoo complete pixelcnn-cifar10 frog.png --rows 16 -o frogs.png
+    """
+    from arzoo.checkpoints import find_checkpoint
+
+    if rows is not None and mask is not None:
+        raise typer.BadParameter("--rows and --mask exclude each other")
+    started, folder = time.perf_counter(), find_checkpoint(name)
+
+    import torch
+
+    import arzoo
+    from arzoo import pictures
+
+    model = arzoo.load(folder)
+    levels = _levels(model.config)
+    if levels is None or not isinstance(model, arzoo.Autoregressive):
+        raise ValueError(f"{name} cannot complete images: it is a {model.family} of events {model.config.event_shape}")
+    output = output or Path(f"{image.stem}-completed.png")
+    console.check_output(output, ".png")
+    channels, height, width = shape = model.config.event_shape
+    event = pictures.read_image(image, shape, levels)  # (C, H, W)
+    if mask is None:
+        kept = height // 2 if rows is None else rows
+        if kept > height:
+            raise ValueError(f"--rows must be at most the {height} rows of an image, got {kept}")
+        known = torch.zeros(shape, dtype=torch.bool)
+        known[:, :kept] = True
+    else:
+        known = pictures.read_image(mask, (1, height, width), 2).bool().expand(shape)
+    generator = torch.Generator().manual_seed(seed)
+    with console.console(stderr=True).status("completing"):
+        result = model.complete(event.expand(number, channels, height, width), known, generator=generator)
+    pictures.save_png(pictures.grid(result.events, levels), output)
+    typer.echo(f"{number} completions in {output}, {time.perf_counter() - started:.1f} s")
+    typer.echo(f"{'exact' if result.exact else 'not exact'}: drawn from {result.density}")
+
+
+@app.command("eval")
+def eval_(
+    name: Name,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    examples: Annotated[int | None, typer.Option(min=1, help="Only so many, evenly spaced.  [default: all]")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples a pass.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Measures the weights on real data.
+
+    Beside it stands what the card says and what was published.
+
+    Example: arzoo eval made-binarized_mnist --examples 1000
+    """
+    from dataclasses import asdict
+
+    import arzoo
+    from arzoo import checkpoints, tables
+
+    folder = checkpoints.find_checkpoint(name)
+    facts = tables.checkpoint_facts(checkpoints.describe_checkpoint(folder))
+    recipe = arzoo.load_recipe(folder / "recipe.toml")
+    model = arzoo.load(folder)
+    data = arzoo.load_data(recipe.dataset, split)
+    total = min(examples or len(data), len(data))
+    with console.progress("evaluating", total) as advance:
+        measured = arzoo.evaluate(
+            model,
+            data,
+            batch_size=batch_size,
+            num_examples=examples,
+            progress=lambda done: advance(advance=done),
+        )
+    results = {"measured": asdict(measured), "card": facts["test"] or None, "published": facts["published"]}
+    if as_json:
+        return console.show_json(results)
+    console.show(tables.comparison_table(results))
+
+
+def _levels(config: ModelConfig) -> int | None:
+    """Number of levels of a pixel, None if events are no images."""
+    categories, shape = config.num_categories, config.event_shape
+    images = len(shape) == 3 and shape[0] in (1, 3) and isinstance(categories, int) and categories <= 256
+    return categories if images and isinstance(categories, int) else None
