@@ -63,7 +63,8 @@ class Categorical(td.Categorical):
     def draw(self, uniforms: Tensor) -> Tensor:
         cdf = self._raw.softmax(-1).cumsum(-1)
         # By rounding the last sum may not be one: measured in it, no uniform number falls on what has no probability.
-        return (cdf[..., :-1] <= (uniforms * cdf[..., -1])[..., None]).sum(-1)
+        level = uniforms.double() * cdf[..., -1].double()  # exact, so below the last sum
+        return (cdf[..., :-1] <= level[..., None]).sum(-1)
 
     def take(self, index: Any) -> "Categorical":
         return Categorical(self._raw[index])

@@ -9,7 +9,23 @@ from torch import Tensor, nn
 
 
 class MaskedLinear(nn.Linear):
-    """A linear layer whose mask comes with the call."""
+    """A linear layer whose mask comes with the call.
+
+    Arguments:
+        conditioning: Whether a unit is told which inputs it sees: a weight U of the mask itself, (U * mask) @ 1
+            (Germain et al. 2015, arXiv:1502.03509, section 4.2).
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, conditioning: bool = False) -> None:
+        super().__init__(in_features, out_features, bias)
+        self.conditioning = nn.Parameter(torch.zeros(out_features, in_features)) if conditioning else None
+
+    def masked_bias(self, mask: Tensor) -> Tensor | None:
+        """The bias and what the mask itself adds, shape (out_features,); None if there is neither."""
+        if self.conditioning is None:
+            return self.bias
+        told = (self.conditioning * mask).sum(1)
+        return told if self.bias is None else self.bias + told
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         """
@@ -20,7 +36,7 @@ class MaskedLinear(nn.Linear):
         Returns:
             Shape (..., out_features).
         """
-        return F.linear(x, self.weight * mask, self.bias)
+        return F.linear(x, self.weight * mask, self.masked_bias(mask))
 
 
 class MaskedConv2d(nn.Module):

@@ -11,14 +11,13 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import arzoo
-from arzoo.distributions import Bernoulli, Categorical
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedLinear
+from arzoo.scalars import Reals, Scalars, discrete_scalars
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,28 +28,39 @@ class MADEConfig(arzoo.ModelConfig):
         num_masks: Number K of masks; one is drawn a training step, their probabilities are averaged.
         ordering: Whether every mask has an order of its own, or all of them the natural one.
         direct: Whether inputs are connected to outputs directly too.
+        conditioning: Whether units are told what their mask lets them see (section 4.2).
+        num_components: Components of the mixture at a site, where events are real.
+        component: Their kind.
+        min_scale: What no scale of a component falls below, in units of the data.
     """
 
     hidden_sizes: tuple[int, ...] = (500,)
     num_masks: int = 1
     ordering: Literal["random", "natural"] = "random"
     direct: bool = True
+    conditioning: bool = False
+    num_components: int = 10
+    component: Literal["normal", "laplace"] = "normal"
+    min_scale: float = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.num_categories, int):
-            raise ValueError(f"num_categories must be one number, got {self.num_categories}")
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise ValueError(f"hidden_sizes must be one or more positive numbers, got {self.hidden_sizes}")
-        if self.num_masks < 1:
-            raise ValueError(f"num_masks must be at least 1, got {self.num_masks}")
+        for name in ("num_masks", "num_components"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.min_scale > 0:
+            raise ValueError(f"min_scale must be above 0, got {self.min_scale}")
+
+    def scalars(self) -> Scalars:
+        if self.num_categories is None:
+            return Reals(self.num_components, self.component, self.min_scale)
+        return discrete_scalars(self)
 
 
 class MADE(arzoo.Autoregressive):
-    """Discrete events of any shape, flattened.
-
-    A binary site is one input and one logit (R = 1), one of K categories is K of each.
-    """
+    """Events of any shape, flattened: bits, categories or real numbers."""
 
     family = "made"
     config_class = MADEConfig
@@ -59,12 +69,12 @@ class MADE(arzoo.Autoregressive):
 
     def __init__(self, config: MADEConfig) -> None:
         super().__init__(config)
-        assert isinstance(config.num_categories, int)
-        self.rows = 1 if config.num_categories == 2 else config.num_categories  # R
-        sizes = (config.dims * self.rows, *config.hidden_sizes)
-        self.layers = nn.ModuleList(MaskedLinear(*pair) for pair in pairwise(sizes))
-        self.output = MaskedLinear(sizes[-1], sizes[0])
-        self.direct = MaskedLinear(sizes[0], sizes[0], bias=False) if config.direct else None
+        self.scalars = config.scalars()
+        sizes = (config.dims * self.scalars.num_inputs, *config.hidden_sizes)
+        outputs, told = config.dims * self.scalars.num_outputs, config.conditioning
+        self.layers = nn.ModuleList(MaskedLinear(*pair, conditioning=told) for pair in pairwise(sizes))
+        self.output = MaskedLinear(sizes[-1], outputs, conditioning=told)
+        self.direct = MaskedLinear(sizes[0], outputs, bias=False) if config.direct else None
         # Drawn at random, so saved: random streams may change between releases of torch, a density may not.
         draw = torch.arange if config.ordering == "natural" else torch.randperm
         self.register_buffer("orders", torch.stack([draw(config.dims) for _ in range(config.num_masks)]))  # (M, D)
@@ -82,6 +92,8 @@ class MADE(arzoo.Autoregressive):
             MADEConfig(event_shape=(3, 2, 2), hidden_sizes=(16,), num_masks=3),
             MADEConfig(event_shape=(3, 1, 2), num_categories=4, hidden_sizes=(12, 12), num_masks=2, direct=False),
             MADEConfig(event_shape=(6,), hidden_sizes=(8,), num_masks=2, ordering="natural"),
+            MADEConfig(event_shape=(4,), num_categories=(2, 3, 5, 2), hidden_sizes=(12, 9), conditioning=True),
+            MADEConfig(event_shape=(3,), num_categories=None, hidden_sizes=(12,), num_components=2, min_scale=0.1),
         ]
 
     @property
@@ -92,18 +104,16 @@ class MADE(arzoo.Autoregressive):
         return self.orders[member]
 
     def degrees(self, member: int) -> list[Tensor]:
-        """Ranks 1 to D of the inputs (D R,), then the degrees of each hidden layer."""
+        """Ranks 1 to D of the inputs (D R,), the degrees of each hidden layer, ranks of the outputs (D O,)."""
         ranks = self.orders[member].argsort() + 1
         hidden = [self.get_buffer(f"degrees_{index}")[member] for index in range(len(self.layers))]
-        return [ranks.repeat_interleave(self.rows), *hidden]
+        into, out = self.scalars.num_inputs, self.scalars.num_outputs
+        return [ranks.repeat_interleave(into), *hidden, ranks.repeat_interleave(out)]
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Context = None) -> None:
-        """Starts from the marginals of the sites, smoothed by one example of each category."""
-        x = self.check_events(x).flatten(1)
-        counts = F.one_hot(x, max(self.rows, 2)).double().sum(0) + 1  # (D, K)
-        start = (counts / counts.sum(1, keepdim=True)).log()
-        self.output.bias.copy_(start[:, 1] - start[:, 0] if self.rows == 1 else start.flatten())
+        """Starts from the marginals."""
+        self.output.bias.copy_(self.scalars.start(self.check_events(x).flatten(1)).flatten())
 
     def noise(self, num_examples: int, generator: torch.Generator | None = None) -> Tensor:
         """One mask for the whole batch (section 4.2), shape (num_examples,)."""
@@ -114,24 +124,15 @@ class MADE(arzoo.Autoregressive):
         mask = self.noise(1) if noise is None else noise
         return -self.member_log_prob(x, context, int(mask[0])).flatten(1).sum(1)
 
-    def encode(self, values: Tensor) -> Tensor:
-        """Values of sites as inputs (..., R): the bit itself, or one of K."""
-        return values[..., None].float() if self.rows == 1 else F.one_hot(values, self.rows).float()
-
-    def distribution(self, logits: Tensor) -> Bernoulli | Categorical:
-        """From logits (..., R)."""
-        return Bernoulli(logits[..., 0]) if self.rows == 1 else Categorical(logits)
-
     def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
-        inputs = self.encode(x.flatten(1)).flatten(1)  # (B, D R)
-        ranks, *hidden = degrees = self.degrees(member)
-        h = inputs
-        for layer, before, after in zip(self.layers, degrees, hidden, strict=False):
-            h = layer(h, after[:, None] >= before).relu()
-        logits = self.output(h, ranks[:, None] > degrees[-1])
+        h = inputs = self.scalars.encode(x.flatten(1)).flatten(1)  # (B, D R)
+        *degrees, ranks = self.degrees(member)
+        for layer, (below, above) in zip(self.layers, pairwise(degrees), strict=True):
+            h = layer(h, above[:, None] >= below).relu()
+        outputs = self.output(h, ranks[:, None] > degrees[-1])
         if self.direct is not None:
-            logits = logits + self.direct(inputs, ranks[:, None] > ranks)
-        return self.distribution(logits.float().view(*x.shape, self.rows))
+            outputs = outputs + self.direct(inputs, ranks[:, None] > degrees[0])
+        return self.scalars.distribution(outputs.view(*x.shape, -1))
 
     def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> "_Decoder":
         return _Decoder(self, num_samples, member)
@@ -145,11 +146,11 @@ class _Decoder(arzoo.Decoder):
     """
 
     def __init__(self, model: MADE, num_samples: int, member: int) -> None:
-        self._binary, self._step = model.rows == 1, 0
+        self._scalars, self._order, self._step = model.scalars, model.order(member).tolist(), 0
         degrees = model.degrees(member)
         by_degree = [each.argsort(stable=True) for each in degrees]
         # Features first, the batch last: the hidden layers, then the inputs.
-        sizes = [len(each) for each in (*degrees[1:], degrees[0])]
+        sizes = [len(each) for each in (*degrees[1:-1], degrees[0])]
         values = torch.zeros(sum(sizes), num_samples, device=model.orders.device)
         *hidden, inputs = values.split(sizes)
 
@@ -157,30 +158,38 @@ class _Decoder(arzoo.Decoder):
             assert isinstance(layer, MaskedLinear)
             return layer.weight.detach().index_select(0, by_degree[out]).index_select(1, by_degree[into])
 
-        # The units that each input completes: (values, bias, weight, what they see), a layer behind the other.
-        self._units: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[] for _ in range(model.config.dims)]
-        for index, layer in enumerate(model.layers):
+        def bias(layer: nn.Module, into: int, out: int) -> Tensor:
             assert isinstance(layer, MaskedLinear)
-            counts = torch.bincount(degrees[index + 1], minlength=model.config.dims + 1)[1:].tolist()
-            bias, seen = layer.bias.detach()[by_degree[index + 1], None], hidden[index - 1] if index else inputs
-            parts = (each.split(counts) for each in (hidden[index], bias, weight(layer, index, index + 1)))
+            masked: Tensor | None = layer.bias
+            if layer.conditioning is not None:
+                above, below = degrees[out][:, None], degrees[into]
+                masked = layer.masked_bias(above > below if layer is model.output else above >= below)
+            assert masked is not None
+            return masked.detach()[by_degree[out], None]
+
+        # The units that each input completes: (values, bias, weight, what they see), a layer behind the other.
+        self._units: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[] for _ in self._order]
+        for index, layer in enumerate(model.layers):
+            counts = torch.bincount(degrees[index + 1], minlength=len(self._order) + 1)[1:].tolist()
+            added, below = bias(layer, index, index + 1), hidden[index - 1] if index else inputs
+            parts = (each.split(counts) for each in (hidden[index], added, weight(layer, index, index + 1)))
             for units, count, part in zip(self._units, counts, zip(*parts, strict=True), strict=True):
                 if count:
-                    units.append((*part, seen))
-        self._inputs = inputs.split(model.rows)
-        self._seen, output = hidden[-1], weight(model.output, -1, 0)
-        if model.direct is not None:  # inputs lie behind the last layer: one product gives the logits
-            self._seen = values[-len(hidden[-1]) - len(inputs) :]
-            output = torch.cat([output, weight(model.direct, 0, 0)], 1)
-        self._output = output.split(model.rows)
-        self._output_bias = model.output.bias.detach()[by_degree[0], None].split(model.rows)
+                    units.append((*part, below))
+        self._inputs = inputs.t().split(model.scalars.num_inputs, 1)
+        seen, output = hidden[-1], weight(model.output, -2, -1)
+        if model.direct is not None:  # inputs lie behind the last layer: one product gives the outputs
+            seen = values[-len(hidden[-1]) - len(inputs) :]
+            output = torch.cat([output, weight(model.direct, 0, -1)], 1)
+        self._seen, self._output = seen.t(), output.t().split(model.scalars.num_outputs, 1)
+        self._output_bias = bias(model.output, -2, -1).t().split(model.scalars.num_outputs, 1)
 
-    def conditional(self) -> Bernoulli | Categorical:
-        logits = torch.addmm(self._output_bias[self._step], self._output[self._step], self._seen)
-        return Bernoulli(logits[0]) if self._binary else Categorical(logits.t())
+    def conditional(self) -> Distribution:
+        outputs = torch.addmm(self._output_bias[self._step], self._seen, self._output[self._step])
+        return self._scalars.distribution(outputs, self._order[self._step])
 
     def append(self, value: Tensor) -> None:
-        self._inputs[self._step].copy_(value if self._binary else F.one_hot(value, len(self._inputs[0])).t())
+        self._inputs[self._step].copy_(self._scalars.encode(value))
         for out, bias, weight, seen in self._units[self._step]:
             torch.addmm(bias, weight, seen, out=out).relu_()
         self._step += 1

@@ -1,23 +1,29 @@
 """NADE: The Neural Autoregressive Distribution Estimator, Larochelle & Murray 2011,
 https://proceedings.mlr.press/v15/larochelle11a.html; Uria et al. 2016, https://arxiv.org/abs/1605.02226.
 
-    a_1 = c,  h_i = sigmoid(a_i),  logit_i = b_i + V_i . h_i,  a_{i+1} = a_i + W_i x_i
+    a_1 = c,  h_i = f(a_i),  logit_i = b_i + V_i . h_i,  a_{i+1} = a_i + W_i x_i
 
 The recursion costs O(D H) for a likelihood and O(D H) for a sample: the only step both need is to add one row.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import arzoo
-from arzoo.distributions import Bernoulli, Categorical
 from arzoo.model import Context, NamedContext
+from arzoo.scalars import discrete_scalars
+
+# f from a, and its derivative times a gradient from h = f(a); both into `out`.
+ACTIVATIONS: dict[str, Any] = {"sigmoid": torch.sigmoid, "relu": lambda a, out: torch.clamp_min(a, 0, out=out)}
+BACKWARDS: dict[str, Any] = {
+    "sigmoid": lambda g, h, out: torch.ops.aten.sigmoid_backward.grad_input(g, h, grad_input=out),
+    "relu": lambda g, h, out: torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=out),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +31,18 @@ class NADEConfig(arzoo.ModelConfig):
     """
     Attributes:
         hidden_size: Units H of the one hidden layer.
+        activation: The function f.
+        tied: Whether V is W.
+        ordering: The natural order of the sites, or one that is drawn at random and kept with the weights.
     """
 
     hidden_size: int = 500
+    activation: Literal["sigmoid", "relu"] = "sigmoid"
+    tied: bool = False
+    ordering: Literal["natural", "random"] = "natural"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.num_categories, int):
-            raise ValueError(f"num_categories must be one number, got {self.num_categories}")
         if self.hidden_size < 1:
             raise ValueError(f"hidden_size must be at least 1, got {self.hidden_size}")
 
@@ -40,44 +50,42 @@ class NADEConfig(arzoo.ModelConfig):
 class _Recursion(torch.autograd.Function):
     """The recursion over D sites without a (B, D, H) tensor: the backward pass rolls the activation back.
 
-    Takes x (D, B, R), W (D, R, H), c (H,), V (D, R, H) and gives V_i . h_i (D, B, R), all float32.
+    Takes x (D, B, R), W (D, R, H), c (H,), V (D, R, H), the name of f, and gives V_i . h_i (D, B, R), all float32.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, c: Tensor, v: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, c: Tensor, v: Tensor, activation: str) -> Tensor:
         a = c.repeat(x.shape[1], 1)  # (B, H)
-        h = torch.empty_like(a)
+        h, f = torch.empty_like(a), ACTIVATIONS[activation]
         logits = torch.empty_like(x)
         for x_i, w_i, v_i, out in zip(x.unbind(), w.unbind(), v.mT.unbind(), logits.unbind(), strict=True):
-            torch.sigmoid(a, out=h)
+            f(a, out=h)
             torch.mm(h, v_i, out=out)
             a.addmm_(x_i, w_i)
         ctx.save_for_backward(x, w, v, a)
+        ctx.activation = activation
         return logits
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, w, v, last = ctx.saved_tensors
+        f, derive = ACTIVATIONS[ctx.activation], BACKWARDS[ctx.activation]
         g = gradients[0].contiguous()
         a, h, step = last.clone(), torch.empty_like(last), torch.empty_like(last)
         later = torch.zeros_like(last)  # the gradient of a_{i+1}
         dw, dv = torch.empty_like(w), torch.empty_like(v)
-        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
         for i in reversed(range(len(w))):
             torch.mm(x[i].t(), later, out=dw[i])
             a.addmm_(x[i], w[i], alpha=-1)
-            torch.sigmoid(a, out=h)
+            f(a, out=h)
             torch.mm(g[i].t(), h, out=dv[i])
             torch.mm(g[i], v[i], out=step)
-            later += sigmoid_backward(step, h, grad_input=step)
-        return None, dw, later.sum(0), dv
+            later += derive(step, h, out=step)
+        return None, dw, later.sum(0), dv, None
 
 
 class NADE(arzoo.Autoregressive):
-    """Discrete events of any shape, flattened; sites in row-major order.
-
-    A binary site is one input and one logit (R = 1), one of K categories is K of each.
-    """
+    """Discrete events of any shape, flattened."""
 
     family = "nade"
     config_class = NADEConfig
@@ -85,13 +93,15 @@ class NADE(arzoo.Autoregressive):
 
     def __init__(self, config: NADEConfig) -> None:
         super().__init__(config)
-        assert isinstance(config.num_categories, int)
-        self.rows = 1 if config.num_categories == 2 else config.num_categories  # R
-        shape = (config.dims, self.rows, config.hidden_size)
+        self.scalars = discrete_scalars(config)
+        shape = (config.dims, self.scalars.num_inputs, config.hidden_size)
         self.encoder = nn.Parameter(torch.randn(shape) * 0.01)  # W
         self.encoder_bias = nn.Parameter(torch.zeros(config.hidden_size))  # c
-        self.output = nn.Parameter(torch.randn(shape) * 0.01)  # V
-        self.output_bias = nn.Parameter(torch.zeros(config.dims, self.rows))  # b
+        self.output = self.encoder if config.tied else nn.Parameter(torch.randn(shape) * 0.01)  # V
+        self.output_bias = nn.Parameter(torch.zeros(shape[:2]))  # b
+        # Drawn at random, so saved: random streams may change between releases of torch, a density may not.
+        drawn = torch.randperm(config.dims) if config.ordering == "random" else None
+        self.register_buffer("drawn_order", drawn)
 
     @classmethod
     def tiny_configs(cls) -> Sequence[NADEConfig]:
@@ -99,30 +109,32 @@ class NADE(arzoo.Autoregressive):
             NADEConfig(event_shape=(10,), hidden_size=4),
             NADEConfig(event_shape=(3, 2, 2), hidden_size=3),
             NADEConfig(event_shape=(3, 1, 2), num_categories=4, hidden_size=3),
+            NADEConfig(event_shape=(2, 2), num_categories=(2, 3, 5, 2), hidden_size=3, ordering="random"),
+            NADEConfig(event_shape=(7,), hidden_size=3, activation="relu", tied=True),
         ]
+
+    def order(self, member: int = 0) -> Tensor:
+        drawn = self.get_buffer("drawn_order")
+        return super().order() if drawn is None else drawn
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Context = None) -> None:
-        """Starts from the marginals of the sites, smoothed by one example of each category."""
-        x = self.check_events(x).flatten(1)
-        counts = F.one_hot(x, max(self.rows, 2)).double().sum(0) + 1  # (D, K)
-        start = (counts / counts.sum(1, keepdim=True)).log()
-        self.output_bias.copy_(start[:, 1:] - start[:, :1] if self.rows == 1 else start)
-
-    def encode(self, values: Tensor) -> Tensor:
-        """Values of sites as inputs (..., R): the bit itself, or one of K."""
-        return values[..., None].float() if self.rows == 1 else F.one_hot(values, self.rows).float()
-
-    def distribution(self, logits: Tensor) -> Bernoulli | Categorical:
-        """From logits (..., R)."""
-        return Bernoulli(logits[..., 0]) if self.rows == 1 else Categorical(logits)
+        """Starts from the marginals."""
+        self.output_bias.copy_(self.scalars.start(self.check_events(x).flatten(1)))
 
     def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
+        order = self.get_buffer("drawn_order")
         with torch.autocast(x.device.type, enabled=False):
-            inputs = self.encode(x.flatten(1).t()).contiguous()  # (D, B, R)
-            logits = _Recursion.apply(inputs, self.encoder, self.encoder_bias, self.output)  # type: ignore[no-untyped-call]
+            inputs: Tensor = self.scalars.encode(x.flatten(1).t())  # (D, B, R)
+            w: Tensor = self.encoder
+            v: Tensor = self.output
+            if order is not None:
+                inputs, w, v = inputs[order], w[order], v[order]
+            logits = _Recursion.apply(inputs.contiguous(), w, self.encoder_bias, v, self.config.activation)  # type: ignore[no-untyped-call]
+            if order is not None:
+                logits = logits[order.argsort()]
             logits = logits.transpose(0, 1) + self.output_bias  # (B, D, R)
-        return self.distribution(logits.reshape(*x.shape, self.rows))
+        return self.scalars.distribution(logits.reshape(*x.shape, -1))
 
     def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> "_Decoder":
         return _Decoder(self, num_samples)
@@ -130,20 +142,21 @@ class NADE(arzoo.Autoregressive):
 
 class _Decoder(arzoo.Decoder):
     def __init__(self, model: NADE, num_samples: int) -> None:
-        self._model = model
+        self._scalars, self._activation = model.scalars, ACTIVATIONS[model.config.activation]
         self._a = model.encoder_bias.detach().repeat(num_samples, 1)  # (B, H)
         self._h = torch.empty_like(self._a)
         self._w = model.encoder.detach().unbind()
         self._v = model.output.detach().mT.unbind()
         self._b = model.output_bias.detach().unbind()
-        self._step = 0
+        self._order, self._step = model.order().tolist(), 0
 
-    def conditional(self) -> Bernoulli | Categorical:
-        torch.sigmoid(self._a, out=self._h)
-        return self._model.distribution(torch.addmm(self._b[self._step], self._h, self._v[self._step]))
+    def conditional(self) -> Distribution:
+        site = self._order[self._step]
+        self._activation(self._a, out=self._h)
+        return self._scalars.distribution(torch.addmm(self._b[site], self._h, self._v[site]), site)
 
     def append(self, value: Tensor) -> None:
-        self._a.addmm_(self._model.encode(value), self._w[self._step])
+        self._a.addmm_(self._scalars.encode(value), self._w[self._order[self._step]])
         self._step += 1
 
 

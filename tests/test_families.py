@@ -60,7 +60,7 @@ def test_nade_against_the_definition(fields: dict[str, Any]) -> None:
     model = build(NADE, hidden_size=5, **fields)
     parameters = {name: value.detach().double().numpy() for name, value in model.named_parameters()}
     x = events(model, 6)
-    truth = slow_nade(parameters, x.flatten(1).numpy(), model.rows)
+    truth = slow_nade(parameters, x.flatten(1).numpy(), model.scalars.num_inputs)
     np.testing.assert_allclose(model.log_prob(x).detach().numpy(), truth, rtol=1e-5, atol=1e-5)
 
     model.loss(x).sum().backward()
@@ -72,7 +72,7 @@ def test_nade_against_the_definition(fields: dict[str, Any]) -> None:
             for step in (1e-5, -1e-5):
                 moved = {key: value.copy() for key, value in parameters.items()}
                 moved[name][place] += step
-                ends.append(-slow_nade(moved, x.flatten(1).numpy(), model.rows).sum())
+                ends.append(-slow_nade(moved, x.flatten(1).numpy(), model.scalars.num_inputs).sum())
             difference = (ends[0] - ends[1]) / 2e-5
             assert float(parameter.grad[place]) == pytest.approx(difference, rel=1e-3, abs=1e-4), (name, place)
 
@@ -120,7 +120,87 @@ def test_training_starts_at_the_marginals(family: Any, num_categories: int) -> N
         torch.testing.assert_close(model.site_log_prob(constant)[0].double().exp(), truth[:, k], atol=1e-5, rtol=1e-5)
 
 
+def test_nade_in_an_order_of_its_own() -> None:
+    """The same weights, renamed by the order, are the natural NADE of the permuted events."""
+    model = build(NADE, event_shape=(7,), hidden_size=5, ordering="random", activation="relu")
+    order = model.order()
+    assert sorted(order.tolist()) == list(range(7)) and order.tolist() != list(range(7))
+    natural = build(NADE, event_shape=(7,), hidden_size=5, activation="relu")
+    with torch.no_grad():
+        natural.encoder_bias.copy_(model.encoder_bias)
+        for name in ("encoder", "output", "output_bias"):
+            getattr(natural, name).copy_(getattr(model, name)[order])
+    x = events(model, 8)
+    torch.testing.assert_close(model.log_prob(x), natural.log_prob(x[:, order]))
+
+
+def test_tied_nade_has_one_matrix() -> None:
+    tied = NADE(NADEConfig(event_shape=(784,), hidden_size=500, tied=True))
+    assert num_parameters(tied) == 784 * 500 + 500 + 784
+
+
+# ---- scalars
+
+
+@pytest.mark.parametrize("family", [NADE, MADE])
+def test_categories_that_a_scalar_lacks_have_no_probability(family: Any) -> None:
+    model = build(family, event_shape=(2, 2), num_categories=(2, 3, 5, 2))
+    x = model.sample(500, generator=torch.Generator().manual_seed(0)).flatten(1)
+    assert x.max(0).values.tolist() == [1, 2, 4, 1]
+    probs = model.conditionals(x.view(-1, 2, 2)).probs.flatten(1, 2)  # (B, D, K)
+    for scalar, size in enumerate((2, 3, 5, 2)):
+        assert (probs[:, scalar, size:] == 0).all()
+        torch.testing.assert_close(probs[:, scalar, :size].sum(-1), torch.ones(500))
+
+
+@pytest.mark.parametrize("component", ["normal", "laplace"])
+def test_mixtures_against_the_formula(component: str) -> None:
+    model = build(MADE, event_shape=(3,), num_categories=None, num_components=2, component=component, min_scale=0.2)
+    x = torch.randn(5, 3)
+    captured = []
+    model.output.register_forward_hook(lambda module, inputs, output: captured.append(output))
+    got = model.site_log_prob(x).detach().double()
+    direct = model.direct(x, (model.degrees(0)[-1][:, None] > model.degrees(0)[0]).float())
+    outputs = (captured[0] + direct).detach().double().view(5, 3, 3, 2)  # logits, locations, widths
+    logits, location = outputs[:, :, 0], outputs[:, :, 1]
+    scale = 0.2 + (1 + outputs[:, :, 2].exp()).log()
+    z = (x.double()[..., None] - location) / scale
+    if component == "normal":
+        densities = (-0.5 * z**2).exp() / (scale * math.sqrt(2 * math.pi))
+    else:
+        densities = (-z.abs()).exp() / (2 * scale)
+    truth = (logits.softmax(-1) * densities).sum(-1).log()
+    torch.testing.assert_close(got, truth, atol=1e-4, rtol=1e-4)
+
+
+def test_real_values_start_near_the_data() -> None:
+    torch.manual_seed(0)
+    model = MADE(MADEConfig(event_shape=(2,), num_categories=None, hidden_sizes=(8,), num_components=20))
+    x = torch.randn(1000, 2) * torch.tensor([3.0, 0.1]) + torch.tensor([-20.0, 5.0])
+    with torch.no_grad():
+        model.output.weight.zero_()
+        assert model.direct is not None
+        model.direct.weight.zero_()
+    model.initialize(x)
+    normal = torch.distributions.Normal(x.mean(0), x.std(0)).log_prob(x).sum(1).mean()
+    assert float(model.log_prob(x).detach().mean()) > float(normal) - 1  # wider than the data, and where they are
+
+
 # ---- MADE
+
+
+def test_made_conditioning_weights_tell_what_is_seen() -> None:
+    """A unit's bias moves by the sum of U over the inputs that its mask lets it see (section 4.2)."""
+    model = build(MADE, event_shape=(5,), hidden_sizes=(6,), conditioning=True, direct=False)
+    plain = build(MADE, event_shape=(5,), hidden_sizes=(6,), direct=False)
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if "conditioning" not in k})
+    ranks, hidden, outputs = model.degrees(0)
+    with torch.no_grad():
+        told = model.layers[0].conditioning * (hidden[:, None] >= ranks)
+        plain.layers[0].bias += told.sum(1)
+        plain.output.bias += (model.output.conditioning * (outputs[:, None] > hidden)).sum(1)
+    x = events(model, 4)
+    torch.testing.assert_close(model.log_prob(x), plain.log_prob(x))
 
 
 def reachable(degrees: list[Tensor], direct: bool) -> set[tuple[int, int]]:
@@ -150,7 +230,7 @@ def test_made_connects_what_its_degrees_allow(dims: int, hidden_sizes: tuple[int
         logits = model.conditionals(x, member=member).logits
         moved = model.conditionals(torch.eye(dims, dtype=torch.long), member=member).logits != logits
         got = {(d, j) for j, d in moved.nonzero().tolist()}
-        assert got == reachable(model.degrees(member), direct)
+        assert got == reachable(model.degrees(member)[:-1], direct)
         rank = model.order(member).argsort()
         before = {(d, j) for d in range(dims) for j in range(dims) if rank[d] > rank[j]}
         assert got <= before
@@ -178,7 +258,7 @@ def test_made_degrees_are_within_the_papers_bounds() -> None:
     model = build(MADE, event_shape=(9,), hidden_sizes=(40, 40, 40), num_masks=20)
     lasts, firsts = [], []
     for member in range(20):
-        ranks, *hidden = model.degrees(member)
+        ranks, *hidden, _ = model.degrees(member)
         assert ranks.sort().values.tolist() == list(range(1, 10))
         for below, above in itertools.pairwise([ranks, *hidden]):
             assert int(below.min()) <= int(above.min()) and int(above.max()) <= 8

@@ -4,6 +4,7 @@ Each is a right family with one thing changed; among them are those that publish
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import arzoo_made
@@ -66,12 +67,12 @@ class MeanOverTheBatch(NADE):
 class SigmoidsAsLogits(NADE):
     """Probabilities given to a distribution that takes logits: a density still, but never below 1/2."""
 
-    def distribution(self, logits: Tensor) -> Any:
-        class Unnormalised(Bernoulli):
-            def log_prob(self, value: Tensor) -> Tensor:
-                return value * torch.sigmoid(self.logits).log()
+    class _Sigmoids(Bernoulli):
+        def log_prob(self, value: Tensor) -> Tensor:
+            return value * torch.sigmoid(self.logits).log()
 
-        return Unnormalised(logits[..., 0])
+    def conditionals(self, x: Tensor, context: Any = None, member: int = 0) -> Any:
+        return self._Sigmoids(super().conditionals(x, context, member).logits)
 
 
 @fault(testing.check_probabilities_sum_to_one, testing.check_sites_sum_to_log_prob, config=1)
@@ -163,17 +164,17 @@ class MaskIsNotStrict(MADE):
     """The output mask >= instead of >."""
 
     def conditionals(self, x: Tensor, context: Any = None, member: int = 0) -> Any:
-        h = self.encode(x.flatten(1)).flatten(1)
-        ranks, *hidden = degrees = self.degrees(member)
-        for layer, before, after in zip(self.layers, degrees, hidden, strict=False):
-            h = layer(h, after[:, None] >= before).relu()
-        return self.distribution(self.output(h, ranks[:, None] >= degrees[-1]).view(*x.shape, self.rows))
+        h = self.scalars.encode(x.flatten(1)).flatten(1)
+        *before, ranks = self.degrees(member)
+        for layer, (below, above) in zip(self.layers, pairwise(before), strict=True):
+            h = layer(h, above[:, None] >= below).relu()
+        return self.scalars.distribution(self.output(h, ranks[:, None] >= before[-1]).view(*x.shape, -1))
 
 
 @fault(testing.check_causality)
 class DirectConnectionSeesItself(MADE):
     def conditionals(self, x: Tensor, context: Any = None, member: int = 0) -> Any:
-        right, inputs = super().conditionals(x, context, member), self.encode(x.flatten(1)).flatten(1)
+        right, inputs = super().conditionals(x, context, member), self.scalars.encode(x.flatten(1)).flatten(1)
         return Bernoulli(right.logits + 0.1 * (self.direct.weight.diagonal() * inputs).view(x.shape))
 
 
@@ -183,10 +184,10 @@ class MasksWrittenIntoTheWeights(MADE):
 
     @torch.no_grad()
     def kill(self, member: int) -> None:
-        ranks, *hidden = degrees = self.degrees(member)
-        for layer, before, after in zip(self.layers, degrees, hidden, strict=False):
-            layer.weight.mul_(after[:, None] >= before)
-        self.output.weight.mul_(ranks[:, None] > degrees[-1])
+        *before, ranks = self.degrees(member)
+        for layer, (below, above) in zip(self.layers, pairwise(before), strict=True):
+            layer.weight.mul_(above[:, None] >= below)
+        self.output.weight.mul_(ranks[:, None] > before[-1])
 
     def conditionals(self, x: Tensor, context: Any = None, member: int = 0) -> Any:
         self.kill(member)
@@ -196,10 +197,10 @@ class MasksWrittenIntoTheWeights(MADE):
 @fault(testing.check_causality, testing.check_probabilities_sum_to_one)
 class InclusiveCumulativeSum(NADE):
     def conditionals(self, x: Tensor, context: Any = None, member: int = 0) -> Any:
-        inputs = self.encode(x.flatten(1))  # (B, D, R)
+        inputs = self.scalars.encode(x.flatten(1))  # (B, D, R)
         a = self.encoder_bias + torch.einsum("bdr,drh->bdh", inputs, self.encoder).cumsum(1)
         logits = torch.einsum("bdh,drh->bdr", a.sigmoid(), self.output) + self.output_bias
-        return self.distribution(logits.view(*x.shape, self.rows))
+        return self.scalars.distribution(logits.view(*x.shape, -1))
 
 
 class _Conv(MaskedConv2d):
@@ -482,8 +483,8 @@ class CompletesWithAnyMember(toys.Coins):
 
 @fault(testing.check_conditionals_are_float32)
 class ConditionalsInBfloat16(NADE):
-    def distribution(self, logits: Tensor) -> Any:
-        return Bernoulli(logits[..., 0].bfloat16())
+    def conditionals(self, x: Tensor, context: Any = None, member: int = 0) -> Any:
+        return Bernoulli(super().conditionals(x, context, member).logits.bfloat16())
 
 
 @fault(testing.check_conditionals_are_float32)
@@ -491,7 +492,7 @@ class ConditionalsInMixedPrecision(MADE):
     """Right until it is trained under autocast."""
 
     def conditionals(self, x: Tensor, context: Any = None, member: int = 0) -> Any:
-        inputs = self.encode(x.flatten(1)).flatten(1)
+        inputs = self.scalars.encode(x.flatten(1)).flatten(1)
         ranks = self.degrees(member)[0]
         return Bernoulli(self.direct(inputs, ranks[:, None] > ranks).view(x.shape))
 
