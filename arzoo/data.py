@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from glob import glob
 from math import prod
@@ -39,7 +39,7 @@ class Examples:
         x: Events, shape (N, *E), or what `view` makes events of.  Categories are uint8 or int64; a sequence
             that is shorter than the others ends with -1.
         context: What events are conditioned on, each of shape (N, ...); labels are int64.
-        labels: For a context of labels, their names.
+        labels: For a context of labels, their names; for words and the like, those of the categories.
     """
 
     x: Tensor
@@ -57,18 +57,21 @@ class DatasetSpec:
         num_categories: Number K of values of a site, a tuple where sites differ, None for real values.
         repo: Folder of the data set under the folder that the environment variable ARZOO_DATASETS names.
         hub_id: The data set on the Hub that is taken where there is no such folder.
+        homepage: Address at which those who made the data publish or describe them; cards link to it.
         config: Configuration of the source, where it has several.
         splits: The rows of the source that are "train", "validation" and "test", as `datasets` writes it:
             "train[:50000]", "train[:10%]+train[20%:]".
         column: Column that holds the events.
         context: Columns that hold what events are conditioned on, by the name that models give it.
+        labels: Files of the source that hold labels, one a line, by what they are labels of: a context, or the
+            categories of the sites.
         decode: Makes the examples of each split from its rows.  It gets all splits at once, for vocabularies
-            and means come from the training rows.  A function without a closure: its module's source is part
-            of what the cache goes by.
+            and means come from the training rows.  A function without a closure: the source of its module
+            and of this one is part of what the cache goes by.
         view: Makes of decoded events, shape (B, ...), the events that a model sees, shape (B, *E), at random
             from the generator: a binarisation, a window of a text.  None if they are the same.
         kind: How an event is shown; None if as numbers.
-        unit: Unit that results are reported in.
+        unit: Unit that results are reported in: nats per event, bits per dimension, perplexity per word.
         licence: Licence of the data.
         protocol: One sentence for cards: which examples, how they were treated.
     """
@@ -78,14 +81,16 @@ class DatasetSpec:
     num_categories: int | tuple[int, ...] | None
     repo: str
     hub_id: str | None = None
+    homepage: str | None = None
     config: str | None = None
     splits: Mapping[str, str]
     column: str
     context: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     decode: Callable[["DatasetSpec", "Mapping[str, Dataset]"], Mapping[str, Examples]]
     view: Callable[[Tensor, torch.Generator], Tensor] | None = None
     kind: Literal["image", "sound", "text"] | None = None
-    unit: Literal["nats", "bits/dim"]
+    unit: Literal["nats", "bits/dim", "perplexity"]
     licence: str
     protocol: str
 
@@ -111,7 +116,7 @@ class TensorData:
         x: Decoded events, shape (N, *E), or what `spec.view` makes events of.  Categories may be uint8, whose
             arithmetic wraps around: models take `batch`.
         context: What events are conditioned on, each of shape (N, ...); empty if there is nothing.
-        labels: For a context of labels, their names.
+        labels: For a context of labels, their names; for words and the like, those of the categories.
         spec: What the data set is.
         split: "train", "validation" or "test".
         fingerprint: SHA-256 of these tensors and names, hexadecimal.
@@ -230,6 +235,44 @@ def decode_images(spec: DatasetSpec, rows: "Mapping[str, Dataset]") -> dict[str,
     return decoded
 
 
+def decode_vectors(spec: DatasetSpec, rows: "Mapping[str, Dataset]") -> dict[str, Examples]:
+    """Decodes a column of numbers, or of lists with as many numbers as an event has sites.
+
+    Arguments:
+        spec: What the data set is.
+        rows: The rows of each split.
+
+    Returns:
+        The examples of each split, without context: real values as float32, categories as uint8 or int64.
+    """
+    return {split: Examples(x=_storable(spec, read_vectors(spec, split_rows))) for split, split_rows in rows.items()}
+
+
+def read_vectors(spec: DatasetSpec, rows: "Dataset") -> Tensor:
+    """The column of the events with the numbers as they are stored, shape (N, *E)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column, size = rows.with_format("arrow")[:][spec.column].combine_chunks(), prod(spec.event_shape)
+    nested = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
+    values = column.flatten() if nested else column
+    where = f"column {spec.column!r} of data set {spec.name!r}"
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise ValueError(f"{where} must hold numbers or lists of them, it holds {column.type}")
+    if column.null_count or values.null_count:
+        raise ValueError(f"{where} lacks values")
+    sizes = set(pc.list_value_length(column).unique().to_pylist()) if nested else {1}
+    if sizes != {size}:
+        raise ValueError(f"{where} has {min(sizes)} to {max(sizes)} numbers a row, its event shape asks for {size}")
+    return torch.from_numpy(values.to_numpy().copy()).reshape(len(rows), *spec.event_shape)
+
+
+def _storable(spec: DatasetSpec, x: Tensor) -> Tensor:
+    if spec.num_categories is None:
+        return x.float()
+    return x if x.dtype == torch.uint8 or x.is_floating_point() else x.long()
+
+
 def _decode_pixels(spec: DatasetSpec, rows: "Dataset") -> Tensor:
     import numpy as np
     from datasets import Image
@@ -308,9 +351,11 @@ def _cache_key(spec: DatasetSpec, source: Path) -> str:
         dict(spec.splits),
         spec.column,
         dict(spec.context),
+        dict(spec.labels),
     )
     module = sys.modules[spec.decode.__module__]
-    code = inspect.getsource(module if hasattr(module, "__file__") else spec.decode)
+    there = module if hasattr(module, "__file__") else spec.decode
+    code = [inspect.getsource(each) for each in (there, sys.modules[__name__])]
     digest.update(repr((told, spec.decode.__qualname__, code)).encode())
     for name in sorted(glob("**", root_dir=source, recursive=True)):  # hidden files are no data
         if (source / name).is_file():
@@ -349,10 +394,19 @@ def _decode(spec: DatasetSpec, source: Path, folder: Path) -> Mapping[str, Examp
             f"decode of data set {spec.name!r} must return the splits {', '.join(spec.splits)}, "
             f"returned {', '.join(decoded)}"
         )
+    labels = {name: _read_labels(spec, source / file) for name, file in spec.labels.items()}
+    decoded = {split: replace(examples, labels={**examples.labels, **labels}) for split, examples in decoded.items()}
     for split, examples in decoded.items():
         _check(spec, split, examples)
         _write_cache(folder / f"{split}.safetensors", examples)
     return decoded
+
+
+def _read_labels(spec: DatasetSpec, path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the labels of data set {spec.name!r} cannot be read: {error}") from error
 
 
 def _check(spec: DatasetSpec, split: str, examples: Examples) -> None:

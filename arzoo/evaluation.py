@@ -19,9 +19,9 @@ class Evaluation:
     """What was measured.
 
     Attributes:
-        value: Mean over the examples, in `unit`.
-        unit: "nats" or "bits/dim": -log p(x), or that over D ln 2.
-        standard_error: Of the mean, in `unit`.
+        value: Mean over the examples, in `unit`; a perplexity is that of the mean.
+        unit: "nats": -log p(x); "bits/dim": that over D ln 2; "perplexity": exp(mean of -log p(x) / D), D the words.
+        standard_error: Of the value, in `unit`.
         num_examples: How many.
         dataset, split, protocol: On what, and how it was treated.
         likelihood: "exact", or "lower_bound" if `value` is an upper bound of the negative log-likelihood.
@@ -88,21 +88,25 @@ def evaluate(
         x, context = data.batch(block, torch.Generator().manual_seed(int(block[0])))
         for rows in torch.arange(len(block))[rank::world].split(batch_size):
             parts = {name: value[rows].to(device) for name, value in (context or {}).items()}
-            measure = model.bits_per_dim if data.spec.unit == "bits/dim" else model.log_prob
-            value = measure(x[rows].to(device), model_context(model, parts)).double().cpu()
-            nll = value if data.spec.unit == "bits/dim" else -value
+            measure = model.log_prob if data.spec.unit == "nats" else model.bits_per_dim
+            measured = measure(x[rows].to(device), model_context(model, parts)).double().cpu()
+            nll = -measured if data.spec.unit == "nats" else measured
             sums += torch.stack([nll.sum(), nll.square().sum()])
             if progress is not None:
                 progress(len(rows))
     model.train(was_training)
     if accelerator is not None and world > 1:
         sums = accelerator.reduce(sums.to(accelerator.device), "sum").cpu()
-    mean = float(sums[0]) / total
-    variance = max(float(sums[1]) / total - mean**2, 0.0) * total / max(total - 1, 1)
+    value = float(sums[0]) / total
+    variance = max(float(sums[1]) / total - value**2, 0.0) * total / max(total - 1, 1)
+    error = math.sqrt(variance / total)
+    if data.spec.unit == "perplexity":  # all documents count the same, long or short; the error is of first order
+        value = float(torch.tensor(value, dtype=torch.float64).exp2())
+        error *= value * math.log(2)
     return Evaluation(
-        value=mean,
+        value=value,
         unit=data.spec.unit,
-        standard_error=math.sqrt(variance / total),
+        standard_error=error,
         num_examples=total,
         dataset=data.spec.name,
         split=data.split,

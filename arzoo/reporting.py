@@ -19,7 +19,7 @@ class Report:
     Arguments:
         setup: The effective set-up, shown first.
         steps: Updates in all.
-        unit: Unit of the losses, "nats" or "bits/dim".
+        unit: Unit of the losses: "nats", "bits/dim" or "perplexity".
         visible: Whether this process shows anything.
     """
 
