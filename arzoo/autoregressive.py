@@ -266,14 +266,7 @@ class Autoregressive(Model):
             known: True where x is to be kept, boolean, shape E or (B, *E).
         """
         sharpening = Sharpening(temperature=temperature, top_k=top_k, top_p=top_p)
-        if known.dtype != torch.bool:
-            raise ValueError(f"known must be boolean, got {known.dtype}")
-        if tuple(known.shape) not in (tuple(x.shape), tuple(x.shape[1:])):
-            raise ValueError(
-                f"known must have shape {tuple(x.shape)} or {tuple(x.shape[1:])}, got {tuple(known.shape)}"
-            )
-        self._check_shape(x)
-        known = known.to(x.device).expand_as(x)
+        known = self.check_known(x, known)
         x, known = self._fill_unknown(x, known) if self.variable_length else (torch.where(known, x, 0), known)
         x = self.check_events(x)
         named = self.check_context(x.shape[0], context)
@@ -308,6 +301,21 @@ class Autoregressive(Model):
         else:
             density = "each unknown scalar given what comes before it in the order; known scalars behind it are ignored"
         return Completion(events=events, exact=exact and plain, density=density)
+
+    def check_known(self, x: Tensor, known: Tensor) -> Tensor:
+        """Refuses what does not say which scalars of the events (B, *E) are known; returns it with their shape.
+
+        Raises:
+            ValueError: Says what is expected.
+        """
+        if known.dtype != torch.bool:
+            raise ValueError(f"known must be boolean, got {known.dtype}")
+        if tuple(known.shape) not in (tuple(x.shape), tuple(x.shape[1:])):
+            raise ValueError(
+                f"known must have shape {tuple(x.shape)} or {tuple(x.shape[1:])}, got {tuple(known.shape)}"
+            )
+        self._check_shape(x)
+        return known.to(x.device).expand_as(x)
 
     def _fill_unknown(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """Events of full length, valid where unknown, and what is known of them: what follows from it too.
