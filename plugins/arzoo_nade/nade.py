@@ -2,13 +2,11 @@
 https://proceedings.mlr.press/v15/larochelle11a.html; Uria et al. 2016, https://arxiv.org/abs/1605.02226.
 
     a_1 = c,  h_i = f(a_i),  logit_i = b_i + V_i . h_i,  a_{i+1} = a_i + W_i x_i
-
-The recursion costs O(D H) for a likelihood and O(D H) for a sample: the only step both need is to add one row.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +16,7 @@ import arzoo
 from arzoo.model import Context, NamedContext
 from arzoo.scalars import discrete_scalars
 
-# f from a, and its derivative times a gradient from h = f(a); both into `out`.
-ACTIVATIONS: dict[str, Any] = {"sigmoid": torch.sigmoid, "relu": lambda a, out: torch.clamp_min(a, 0, out=out)}
-BACKWARDS: dict[str, Any] = {
-    "sigmoid": lambda g, h, out: torch.ops.aten.sigmoid_backward.grad_input(g, h, grad_input=out),
-    "relu": lambda g, h, out: torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=out),
-}
+from .recursion import RecursionDecoder, recursion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,43 +38,6 @@ class NADEConfig(arzoo.ModelConfig):
         super().__post_init__()
         if self.hidden_size < 1:
             raise ValueError(f"hidden_size must be at least 1, got {self.hidden_size}")
-
-
-class _Recursion(torch.autograd.Function):
-    """The recursion over D sites without a (B, D, H) tensor: the backward pass rolls the activation back.
-
-    Takes x (D, B, R), W (D, R, H), c (H,), V (D, R, H), the name of f, and gives V_i . h_i (D, B, R), all float32.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, c: Tensor, v: Tensor, activation: str) -> Tensor:
-        a = c.repeat(x.shape[1], 1)  # (B, H)
-        h, f = torch.empty_like(a), ACTIVATIONS[activation]
-        logits = torch.empty_like(x)
-        for x_i, w_i, v_i, out in zip(x.unbind(), w.unbind(), v.mT.unbind(), logits.unbind(), strict=True):
-            f(a, out=h)
-            torch.mm(h, v_i, out=out)
-            a.addmm_(x_i, w_i)
-        ctx.save_for_backward(x, w, v, a)
-        ctx.activation = activation
-        return logits
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, w, v, last = ctx.saved_tensors
-        f, derive = ACTIVATIONS[ctx.activation], BACKWARDS[ctx.activation]
-        g = gradients[0].contiguous()
-        a, h, step = last.clone(), torch.empty_like(last), torch.empty_like(last)
-        later = torch.zeros_like(last)  # the gradient of a_{i+1}
-        dw, dv = torch.empty_like(w), torch.empty_like(v)
-        for i in reversed(range(len(w))):
-            torch.mm(x[i].t(), later, out=dw[i])
-            a.addmm_(x[i], w[i], alpha=-1)
-            f(a, out=h)
-            torch.mm(g[i].t(), h, out=dv[i])
-            torch.mm(g[i], v[i], out=step)
-            later += derive(step, h, out=step)
-        return None, dw, later.sum(0), dv, None
 
 
 class NADE(arzoo.Autoregressive):
@@ -130,36 +86,21 @@ class NADE(arzoo.Autoregressive):
             v: Tensor = self.output
             if order is not None:
                 inputs, w, v = inputs[order], w[order], v[order]
-            logits = _Recursion.apply(inputs.contiguous(), w, self.encoder_bias, v, self.config.activation)  # type: ignore[no-untyped-call]
+            logits = recursion(inputs, w, self.encoder_bias, v, None, self.config.activation)
             if order is not None:
                 logits = logits[order.argsort()]
             logits = logits.transpose(0, 1) + self.output_bias  # (B, D, R)
         return self.scalars.distribution(logits.reshape(*x.shape, -1))
 
-    def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> "_Decoder":
-        return _Decoder(self, num_samples)
-
-
-class _Decoder(arzoo.Decoder):
-    def __init__(self, model: NADE, num_samples: int) -> None:
-        self._scalars, self._activation = model.scalars, ACTIVATIONS[model.config.activation]
-        self._a = model.encoder_bias.detach().repeat(num_samples, 1)  # (B, H)
-        self._h = torch.empty_like(self._a)
-        self._w = model.encoder.detach().unbind()
-        self._v = model.output.detach().mT.unbind()
-        self._b = model.output_bias.detach().unbind()
-        self._order, self._step = model.order().tolist(), 0
-
-    def conditional(self) -> Distribution:
-        site = self._order[self._step]
-        self._activation(self._a, out=self._h)
-        return self._scalars.distribution(torch.addmm(self._b[site], self._h, self._v[site]), site)
-
-    def append(self, value: Tensor) -> None:
-        self._a.addmm_(self._scalars.encode(value), self._w[self._order[self._step]])
-        self._step += 1
-
-
-@arzoo.hookimpl
-def arzoo_families() -> list[type[arzoo.Model]]:
-    return [NADE]
+    def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> RecursionDecoder:
+        return RecursionDecoder(
+            num_samples,
+            self.scalars,
+            self.encoder,
+            self.encoder_bias,
+            self.output,
+            self.output_bias,
+            None,
+            self.config.activation,
+            self.order().tolist(),
+        )

@@ -1,0 +1,146 @@
+"""The recursion of NADE and RNADE: a_1 = c, h_i = f(rho_i a_i), out_i = V_i h_i, a_{i+1} = a_i + W_i x_i.
+
+It costs O(D H) for a likelihood and O(D H) for a sample: the only step both need is to add what one site says.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import repeat
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+import arzoo
+from arzoo.scalars import Scalars
+
+# f from a, and its derivative times a gradient from h = f(a); both into `out`.
+ACTIVATIONS: dict[str, Any] = {"sigmoid": torch.sigmoid, "relu": lambda a, out: torch.clamp_min(a, 0, out=out)}
+BACKWARDS: dict[str, Any] = {
+    "sigmoid": lambda g, h, out: torch.ops.aten.sigmoid_backward.grad_input(g, h, grad_input=out),
+    "relu": lambda g, h, out: torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=out),
+}
+
+
+@lru_cache
+def find_kernels() -> ModuleType | None:
+    """The compiled recursion, where numba is installed and has a folder to keep it in."""
+    try:
+        from . import kernels
+    except (ImportError, RuntimeError):
+        return None
+    return kernels
+
+
+class _Recursion(torch.autograd.Function):
+    """All sites without a (B, D, H) tensor: the backward pass rolls the activation back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, c: Tensor, v: Tensor, rho: Tensor | None, activation: str) -> Tensor:
+        a = c.repeat(x.shape[1], 1)  # (B, H)
+        outputs = x.new_empty(*x.shape[:2], v.shape[1])
+        on_cpu = x.device.type == "cpu" and x.dtype == w.dtype == torch.float32
+        plain = x.shape[2] == v.shape[1] == 1 and rho is None and not ctx.needs_input_grad[0]
+        kernels = find_kernels() if on_cpu and plain else None
+        if kernels is not None:
+            kernels.forward(x, w, v, a, outputs, activation)
+        else:
+            h, f = torch.empty_like(a), ACTIVATIONS[activation]
+            sites = zip(x.unbind(), w.unbind(), v.mT.unbind(), outputs.unbind(), _sites(rho), strict=False)
+            for x_i, w_i, v_i, out, rho_i in sites:
+                f(a if rho_i is None else torch.mul(a, rho_i, out=h), out=h)
+                torch.mm(h, v_i, out=out)
+                a.addmm_(x_i, w_i)
+        ctx.save_for_backward(x, w, v, rho, a)
+        ctx.activation, ctx.kernels = activation, kernels
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, w, v, rho, last = ctx.saved_tensors
+        g = gradients[0].contiguous()
+        if ctx.kernels is not None:
+            return None, *ctx.kernels.backward(x, w, v, g, last.clone(), ctx.activation), None, None
+        f, derive = ACTIVATIONS[ctx.activation], BACKWARDS[ctx.activation]
+        dw, dv, a = torch.empty_like(w), torch.empty_like(v), last.clone()
+        h, step = torch.empty_like(a), torch.empty_like(a)
+        later = torch.zeros_like(a)  # the gradient of a_{i+1}
+        dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        drho = None if rho is None else torch.empty_like(rho)
+        for i in reversed(range(len(w))):
+            if dx is not None:
+                torch.mm(later, w[i].t(), out=dx[i])
+            torch.mm(x[i].t(), later, out=dw[i])
+            a.addmm_(x[i], w[i], alpha=-1)
+            f(a if rho is None else torch.mul(a, rho[i], out=h), out=h)
+            torch.mm(g[i].t(), h, out=dv[i])
+            torch.mm(g[i], v[i], out=step)
+            derive(step, h, out=step)
+            if rho is None or drho is None:
+                later += step
+            else:
+                torch.dot(step.view(-1), a.view(-1), out=drho[i])
+                later.addcmul_(step, rho[i])
+        return dx, dw, later.sum(0), dv, drho, None
+
+
+def recursion(x: Tensor, w: Tensor, c: Tensor, v: Tensor, rho: Tensor | None, activation: str) -> Tensor:
+    """What comes out of every site in turn, all float32.
+
+    Arguments:
+        x: R numbers a site that enter for its value, shape (D, B, R).
+        w: Shape (D, R, H).
+        c: Shape (H,).
+        v: Shape (D, O, H).
+        rho: Shape (D,); None for ones.
+        activation: Name of f.
+
+    Returns:
+        Shape (D, B, O).
+    """
+    outputs: Tensor = _Recursion.apply(x.contiguous(), w, c, v, rho, activation)  # type: ignore[no-untyped-call]
+    return outputs
+
+
+class RecursionDecoder(arzoo.Decoder):
+    """Holds a_i and adds to it what every site says.
+
+    Arguments:
+        b: What is added to the outputs, shape (D, O).
+        order: The sites in the order they are visited.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        scalars: Scalars,
+        w: Tensor,
+        c: Tensor,
+        v: Tensor,
+        b: Tensor,
+        rho: Tensor | None,
+        activation: str,
+        order: list[int],
+    ) -> None:
+        self._scalars, self._activation = scalars, ACTIVATIONS[activation]
+        self._a = c.detach().repeat(num_samples, 1)  # (B, H)
+        self._h = torch.empty_like(self._a)
+        self._w, self._v, self._b = w.detach().unbind(), v.detach().mT.unbind(), b.detach().unbind()
+        self._rho = None if rho is None else rho.detach().unbind()
+        self._order, self._step = order, 0
+
+    def conditional(self) -> Distribution:
+        site = self._order[self._step]
+        scaled = self._a if self._rho is None else torch.mul(self._a, self._rho[site], out=self._h)
+        self._activation(scaled, out=self._h)
+        return self._scalars.distribution(torch.addmm(self._b[site], self._h, self._v[site]), site)
+
+    def append(self, value: Tensor) -> None:
+        self._a.addmm_(self._scalars.encode(value), self._w[self._order[self._step]])
+        self._step += 1
+
+
+def _sites(rho: Tensor | None) -> Iterable[Tensor | None]:
+    return repeat(None) if rho is None else rho.unbind()

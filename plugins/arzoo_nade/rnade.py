@@ -1,0 +1,105 @@
+"""RNADE: The real-valued neural autoregressive density-estimator, Uria, Murray & Larochelle 2013,
+https://arxiv.org/abs/1306.0186.
+
+    a_1 = c,  h_i = f(rho_i a_i),  p(x_i | x_<i) = a mixture given by b_i + V_i h_i,  a_{i+1} = a_i + W_i x_i
+
+The paper multiplies the gradient of each mean by its scale, since a component of tiny scale makes steps without bound.
+Here no scale falls below `min_scale`; in trials no training diverged, and with Adam that factor made them slower, so
+gradients are those of the density.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+import arzoo
+from arzoo.model import Context, NamedContext
+from arzoo.scalars import Reals
+
+from .recursion import RecursionDecoder, recursion
+
+
+@dataclass(frozen=True, kw_only=True)
+class RNADEConfig(arzoo.ModelConfig):
+    """
+    Attributes:
+        hidden_size: Units H of the one hidden layer.
+        activation: The function f.
+        num_components: Components of the mixture at a site.
+        component: Their kind.
+        min_scale: What no scale of a component falls below, in units of the data: where values are rounded or
+            repeated, scales without a floor would make the density grow without bound.
+    """
+
+    num_categories: None = None
+    hidden_size: int = 50
+    activation: Literal["sigmoid", "relu"] = "relu"
+    num_components: int = 10
+    component: Literal["normal", "laplace"] = "normal"
+    min_scale: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("hidden_size", "num_components"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.min_scale > 0:
+            raise ValueError(f"min_scale must be above 0, got {self.min_scale}")
+
+
+class RNADE(arzoo.Autoregressive):
+    """Real events of any shape, flattened; densities are of the values as they come, so standardise them."""
+
+    family = "rnade"
+    config_class = RNADEConfig
+    config: RNADEConfig
+
+    def __init__(self, config: RNADEConfig) -> None:
+        super().__init__(config)
+        self.scalars = Reals(config.num_components, config.component, config.min_scale)
+        num_outputs = self.scalars.num_outputs
+        self.encoder = nn.Parameter(torch.randn(config.dims, 1, config.hidden_size) * 0.1)  # W
+        self.encoder_bias = nn.Parameter(torch.zeros(config.hidden_size))  # c
+        # a_i is a sum of i terms: so it neither grows nor shrinks on its way.
+        self.rescaling = nn.Parameter(torch.arange(1, config.dims + 1).float().rsqrt())  # rho
+        self.output = nn.Parameter(torch.randn(config.dims, num_outputs, config.hidden_size) * 0.01)  # V
+        self.output_bias = nn.Parameter(torch.zeros(config.dims, num_outputs))  # b
+
+    @classmethod
+    def tiny_configs(cls) -> Sequence[RNADEConfig]:
+        return [
+            RNADEConfig(event_shape=(3,), hidden_size=4, num_components=2),
+            RNADEConfig(event_shape=(2, 1), hidden_size=3, num_components=3, component="laplace", min_scale=0.1),
+            RNADEConfig(event_shape=(4,), hidden_size=3, activation="sigmoid", num_components=1),
+        ]
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Context = None) -> None:
+        """Starts from components spread over the data."""
+        self.output_bias.copy_(self.scalars.start(self.check_events(x).flatten(1)))
+
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
+        with torch.autocast(x.device.type, enabled=False):
+            inputs = self.scalars.encode(x.flatten(1).t())  # (D, B, 1)
+            outputs = recursion(
+                inputs, self.encoder, self.encoder_bias, self.output, self.rescaling, self.config.activation
+            )
+            outputs = outputs.transpose(0, 1) + self.output_bias  # (B, D, O)
+        return self.scalars.distribution(outputs.reshape(*x.shape, -1))
+
+    def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> RecursionDecoder:
+        return RecursionDecoder(
+            num_samples,
+            self.scalars,
+            self.encoder,
+            self.encoder_bias,
+            self.output,
+            self.output_bias,
+            self.rescaling,
+            self.config.activation,
+            self.order().tolist(),
+        )
