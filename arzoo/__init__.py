@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from arzoo.evaluation import Evaluation as Evaluation
     from arzoo.evaluation import evaluate as evaluate
     from arzoo.hookspecs import hookimpl as hookimpl
+    from arzoo.hub import pull as pull
+    from arzoo.hub import push as push
+    from arzoo.loading import from_pretrained as from_pretrained
     from arzoo.loading import load as load
     from arzoo.model import Model as Model
     from arzoo.model import ModelConfig as ModelConfig
@@ -43,6 +46,7 @@ _MODULES = {
     "TensorData": "data",
     "create_model": "registry",
     "evaluate": "evaluation",
+    "from_pretrained": "loading",
     "get_dataset": "registry",
     "get_family": "registry",
     "hookimpl": "hookspecs",
@@ -53,6 +57,8 @@ _MODULES = {
     "load": "loading",
     "load_data": "data",
     "load_recipe": "recipe",
+    "pull": "hub",
+    "push": "hub",
     "train": "training",
 }
 

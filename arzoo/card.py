@@ -1,265 +1,168 @@
 """The card of a checkpoint: README.md, written from what lies beside it, so that it says nothing else.
 
-The front matter and what stands between the two markers is written anew each time; what somebody wrote by
-hand above or below the markers stays.
+It holds sections (`arzoo.card_sections`) and a front matter for the Hub (`arzoo.card_metadata`).  Writing it
+anew brings these up to date and keeps all that people wrote (`arzoo.card_merging`).
 
-The weights are under the licence of the data where that binds what is made of them (share-alike), or where it
-forbids what Apache-2.0 would allow (commercial use, derived works); elsewhere under Apache-2.0, as arzoo is.
+Weights are under the licence that `write_card` is given, else under the one that the card names already, else
+under that of the data where it binds what is made of them (share-alike) or forbids what Apache-2.0 would allow
+(commercial use, derived works); elsewhere under Apache-2.0, as arzoo is.
 """
 
 from __future__ import annotations
 
 import json
-from importlib.metadata import metadata
+import re
+from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arzoo import registry
+from arzoo import registry, schema
+from arzoo.card_merging import merge
+from arzoo.card_metadata import body_start, front_matter, stated, updated, with_front_matter
+from arzoo.card_sections import Facts, sections
 from arzoo.checkpoints import describe_checkpoint, read_config
 from arzoo.files import replacing
-from arzoo.recipe import Published, Recipe, load_recipe
-from arzoo.tables import number, reference, size_text
+from arzoo.recipe import load_recipe
 
 if TYPE_CHECKING:
-    from arzoo.data import DatasetSpec
-    from arzoo.model import Model
+    from arzoo.evaluation import Evaluation
 
-BEGIN, END = "<!-- arzoo:begin -->", "<!-- arzoo:end -->"
-TITLE = "arzoo: a plugin-based zoo of autoregressive generative models"
+CARD = "README.md"
 
 
-def write_card(directory: str | Path) -> None:
-    """Writes README.md of a checkpoint folder anew from config.json, recipe.toml and metrics.json.
+def write_card(directory: str | Path, license: str | None = None, *, name: str | None = None) -> str:
+    """Brings README.md of a checkpoint folder up to date.
 
     Arguments:
-        directory: Holds these three; "test" in the last is what `arzoo.evaluate` gave for the weights whose
-            sha256 is "weights_sha256".  samples.png and curve.png are shown if they are there.
+        directory: What it holds beside config.json and model.safetensors (recipe.toml, metrics.json, samples.png,
+            curve.png) gets its section; what it lacks, none.
+        license: Of the weights, as the Hub writes it: "mit", or "other".
+        name: What `arzoo.load` takes for the checkpoint: on the Hub "org/name".  None takes what the card says if
+            that ends in the name of the folder, else the name of the folder.
+
+    Returns:
+        What changed, as a unified diff; empty if the card was up to date.
 
     Raises:
-        FileNotFoundError: One of the three is missing.
-        ValueError: One of them is not valid, the weights were not measured, or README.md lacks a marker.
+        FileNotFoundError: The folder is no checkpoint.
+        LookupError: Its family or the data set of its recipe is not installed.
+        ValueError: The weights are damaged, one of the other files is not valid, a section was edited by hand, no
+            licence is known, or it does not fit that of the data.
     """
+    before = read_card(directory)
+    after = card_text(directory, before, license, name=name)
+    if after != before:
+        with replacing(Path(directory) / CARD) as path:
+            path.write_bytes(after.encode())
+    return _difference(before, after)
+
+
+def check_card(directory: str | Path, license: str | None = None, *, name: str | None = None) -> str:
+    """What `write_card` would change, as a unified diff; empty if the card is up to date.  Raises as it does."""
+    before = read_card(directory)
+    return _difference(before, card_text(directory, before, license, name=name))
+
+
+def card_text(directory: str | Path, current: str, license: str | None = None, *, name: str | None = None) -> str:
+    """What `write_card` would make of this card; arguments and errors as there."""
+    from arzoo.loading import load
+
     directory = Path(directory)
-    config, recipe = read_config(directory), load_recipe(directory / "recipe.toml")
-    metrics = json.loads((directory / "metrics.json").read_text(encoding="utf-8"))
-    if "test" not in metrics or metrics.get("weights_sha256") != config["weights"]["sha256"]:
-        raise ValueError(f"{directory} was not measured on its test split; run scripts/make_card.py on it")
-    spec, family = registry.get_dataset(recipe.dataset), registry.get_family(config["family"])
-    front = _front_matter(directory.absolute().name, recipe, spec, metrics["test"])
-    body = _body(directory, config, recipe, spec, family, metrics)
-    card = directory / "README.md"
-    before, after = _hand_written(card)
-    with replacing(card) as path:
-        path.write_text(f"---\n{front}\n---\n{before}{BEGIN}\n{body}\n{END}{after}", encoding="utf-8")
+    config, info = read_config(directory), describe_checkpoint(directory)
+    if info.error:
+        raise ValueError(info.error)
+    recipe = load_recipe(directory / "recipe.toml") if (directory / "recipe.toml").is_file() else None
+    spec = registry.get_dataset(recipe.dataset) if recipe else None
+    model, test = load(directory), _test(directory, info.metrics)
+    try:
+        front = front_matter(current)
+        license = _licence(license, front.get("license"), spec.licence if spec else None)
+        facts = Facts(
+            folder=directory,
+            name=name or _name(current, directory.absolute().name),
+            license=str(front.get("license_name", license)) if license == "other" else license,
+            config=config,
+            family=type(model),
+            context_names=model.context_names,
+            num_parameters=info.num_parameters,
+            recipe=recipe,
+            spec=spec,
+            test=test,
+            metrics=_metrics(directory),
+        )
+        text = merge(current, sections(facts), body_start(current))
+        return with_front_matter(text, updated(front, facts, license))
+    except ValueError as error:
+        raise ValueError(f"{directory / CARD}: {error}") from None
+
+
+def read_card(directory: str | Path) -> str:
+    """The card, the ends of its lines as they are; empty if there is none."""
+    card = Path(directory) / CARD
+    try:
+        return card.read_bytes().decode("utf-8-sig") if card.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{card} is no UTF-8 ({error}); save it as such") from None
+
+
+def stated_value(directory: str | Path, test: Evaluation) -> float | None:
+    """What the front matter states for a measurement of the weights that are there; None if nothing."""
+    sha256 = read_config(directory)["weights"]["sha256"]
+    try:
+        return stated(front_matter(read_card(directory)), test, sha256)
+    except ValueError as error:
+        raise ValueError(f"{Path(directory) / CARD}: {error}") from None
 
 
 def weights_licence(data_licence: str) -> str:
     """The licence of weights that were trained on data under this one, as the Hub writes it."""
-    binding = {"sa", "nc", "nd"} & set(data_licence.split("-"))
-    return data_licence if binding else "apache-2.0"
+    return data_licence if _binding(data_licence) else "apache-2.0"
 
 
-def _hand_written(card: Path) -> tuple[str, str]:
-    """What stands before and behind the generated part of a card."""
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    if text.startswith("---\n") and "\n---\n" in text:
-        text = text.split("\n---\n", 1)[1]
-    if (text.count(BEGIN), text.count(END)) == (0, 0):
-        return "\n", f"\n\n{text.strip()}\n" if text.strip() else "\n"
-    before, begun, rest = text.partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not begun or not ended or BEGIN in rest or END in after:
-        raise ValueError(f"{card} must have {BEGIN} and {END} once each, in this order")
-    return before, after
+def _binding(licence: str) -> set[str]:
+    return {"sa", "nc", "nd"} & set(licence.split("-"))
 
 
-def _front_matter(name: str, recipe: Recipe, spec: DatasetSpec, test: dict[str, Any]) -> str:
-    """YAML of the Hub.  It groups results by data set and config alone, so the protocol is the config."""
-    from huggingface_hub import EvalResult, ModelCardData
-
-    image = "unconditional-image-generation" if spec.kind == "image" else None
-    result = EvalResult(
-        task_type=image or "density-estimation",
-        task_name="Density estimation",
-        dataset_type=spec.hub_id or spec.name,
-        dataset_name=spec.name,
-        dataset_config=test["protocol"],
-        dataset_split=test["split"],
-        metric_type="bits_per_dim" if test["unit"] == "bits/dim" else "negative_log_likelihood",
-        metric_name=_metric(test),
-        metric_value=float(test["value"]),
-        metric_args={
-            "standard_error": float(test["standard_error"]),
-            "num_examples": int(test["num_examples"]),
-        },
-    )
-    data = ModelCardData(
-        model_name=name,
-        license=weights_licence(spec.licence),
-        library_name="arzoo",
-        pipeline_tag=image,
-        tags=["autoregressive", "density-estimation", recipe.family],
-        datasets=[spec.hub_id] if spec.hub_id else None,
-        eval_results=[result],
-    )
-    return data.to_yaml().strip()
+def _licence(given: str | None, stated: object, data: str | None) -> str:
+    chosen = given or stated or (weights_licence(data) if data else None)
+    if chosen is None:
+        raise ValueError(
+            "no licence is known, since there is no recipe.toml that names the data; choose one for the weights:"
+            " license='mit', --license mit"
+        )
+    if not isinstance(chosen, str) or not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", chosen):
+        raise ValueError(f"a licence is written as the Hub writes it, like apache-2.0 or other; got {chosen!r}")
+    if data and chosen != "other" and not _binding(data) <= _binding(chosen):
+        raise ValueError(
+            f"the weights cannot be under {chosen}, since the data are under {data}, which binds what is made of"
+            f" them; take {data}, or other with a license_name in the front matter"
+        )
+    return chosen
 
 
-def _metric(test: dict[str, Any]) -> str:
-    bound = "upper bound of the " if test["likelihood"] == "lower_bound" else ""
-    return f"{bound}negative log-likelihood, {test['unit']}".capitalize()
+def named_in_card(text: str) -> str | None:
+    """What the snippet of a card gives to `arzoo.load`."""
+    found = re.search(r'^model = arzoo\.load\("(.+)"\)\r?$', text, re.MULTILINE)
+    return found[1] if found else None
 
 
-def _body(
-    directory: Path,
-    config: dict[str, Any],
-    recipe: Recipe,
-    spec: DatasetSpec,
-    family: type[Model],
-    metrics: dict[str, Any],
-) -> str:
-    name = directory.absolute().name
-    sections = [
-        f"# {name}",
-        f"A {family.__name__} on {spec.name}.  {_paper(family)}",
-        "![Samples, not selected](samples.png)" if (directory / "samples.png").is_file() else "",
-        "## Use",
-        _use(name, config),
-        "## Measured and published",
-        _results(metrics["test"], recipe.published),
-        "## Data",
-        _data(spec),
-        "## Recipe",
-        _recipe(name, recipe),
-        "## Training" if "training" in metrics else "",
-        _training(directory, metrics["training"]) if "training" in metrics else "",
-        "## Size",
-        _size(directory, config),
-        "## Limits",
-        _limits(spec, family),
-        "## Licence",
-        f"The weights: {weights_licence(spec.licence)}.  The data that they were trained on: {spec.licence}.",
-        "## Citation",
-        _citation(config["arzoo_version"], family),
-    ]
-    return "\n\n".join(section for section in sections if section)
+def _name(text: str, folder: str) -> str:
+    """What the card says that `arzoo.load` takes, if it can still be true of the folder."""
+    found = named_in_card(text)
+    return found if found and found.endswith(f"/{folder}") else folder
 
 
-def _paper(family: type[Model]) -> str:
-    return f"{reference(family).rstrip('.')}."
+def _metrics(directory: Path) -> dict[str, Any]:
+    file = directory / "metrics.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
-def _use(name: str, config: dict[str, Any]) -> str:
-    shape, categories = tuple(config["model"]["event_shape"]), config["model"]["num_categories"]
-    values = f"integers 0 to {categories - 1}" if isinstance(categories, int) else "numbers"
-    lines = [
-        "import arzoo",
-        "",
-        f'model = arzoo.load("{name}")',
-        f"x = model.sample(4)  # {values}, shape {(4, *shape)}",
-        "print(model.log_prob(x))  # nats",
-    ]
-    return "\n".join(["```python", *lines, "```"])
+def _test(directory: Path, measured: dict[str, Any]) -> Evaluation | None:
+    from arzoo.evaluation import Evaluation
+
+    return schema.build(Evaluation, measured, f"test in {directory / 'metrics.json'}") if measured else None
 
 
-def _results(test: dict[str, Any], published: Published | None) -> str:
-    unit, bound = test["unit"], "at most " if test["likelihood"] == "lower_bound" else ""
-    rows = [
-        ("", _metric(test), "standard error", "examples", "source"),
-        ("---", "---:", "---:", "---:", "---"),
-        (
-            "measured",
-            f"{bound}{number(test['value'], unit)}",
-            number(test["standard_error"], unit),
-            f"{test['num_examples']:,}",
-            f"the {test['split']} split of {test['dataset']}.  {test['protocol']}",
-        ),
-    ]
-    if published is not None:
-        source = f"{published.source}.  {published.note}" if published.note else published.source
-        rows.append(("published", number(published.value, unit), "", "", source))
-    else:
-        rows.append(("published", "none known", "", "", ""))
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
-
-
-def _data(spec: DatasetSpec) -> str:
-    where = f"[{spec.hub_id}](https://huggingface.co/datasets/{spec.hub_id})" if spec.hub_id else spec.name
-    categories = "real numbers" if spec.num_categories is None else f"{spec.num_categories} categories"
-    return f"{where}: events of shape {spec.event_shape}, {categories}.  {spec.protocol}"
-
-
-def _recipe(name: str, recipe: Recipe) -> str:
-    train = recipe.train
-    facts = [f"{key} = {json.dumps(value)}" for key, value in recipe.model.items()]
-    facts += [f"{key} = {getattr(train, key)}" for key in ("steps", "batch_size", "lr", "schedule", "seed")]
-    facts += [f"{key} = {value}" for key in ("ema", "patience") if (value := getattr(train, key)) is not None]
-    return (
-        f"All of it is in [recipe.toml](recipe.toml): {', '.join(facts)}.\n\n"
-        f"`arzoo train {name}` trains it again, `arzoo eval {name}` measures it again."
-    )
-
-
-def _training(directory: Path, training: dict[str, Any]) -> str:
-    facts = {
-        "by": "the arzoo authors",
-        "hardware": training["hardware"],
-        "processes": training["processes"],
-        "threads each": training["threads"],
-        "precision": training["precision"],
-        "wall time": _duration(training["seconds"]),
-        "CPU time of the main process": _duration(training["cpu_seconds"]),
-        "updates": f"{training['steps']:,}, the best weights after {training['best_step']:,}",
-        "examples seen": f"{training['examples']:,}",
-        "torch": training["torch"],
-    }
-    curve = "\n\n![Loss by update](curve.png)" if (directory / "curve.png").is_file() else ""
-    return "\n".join(f"- {name}: {value}" for name, value in facts.items()) + curve
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _size(directory: Path, config: dict[str, Any]) -> str:
-    weights = config["weights"]
-    parameters = describe_checkpoint(directory).num_parameters
-    return (
-        f"{parameters:,} numbers in {size_text(weights['bytes'])} ({weights['bytes']:,} bytes) of"
-        f" {weights['dtype']}; sha256 `{weights['sha256']}`.  What is reported was measured on these."
-    )
-
-
-def _limits(spec: DatasetSpec, family: type[Model]) -> str:
-    from arzoo.autoregressive import Autoregressive
-
-    limits = [
-        f"It knows {spec.name} and nothing else: only events of shape {spec.event_shape}, treated as above.",
-        "A high likelihood does not tell that an event is one of the data: others can have a higher one.",
-        "Whether samples repeat training examples was not examined.",
-    ]
-    if family.likelihood == "lower_bound":
-        limits.append("Its likelihoods are lower bounds: what is measured is at least as good as reported.")
-    if issubclass(family, Autoregressive):
-        limits.append("Sampling goes through the event one site after another.")
-        limits.append("Completion is exact only where what is known comes first in the order of the model.")
-    return "\n".join(f"- {limit}" for limit in limits)
-
-
-def _citation(version: str, family: type[Model]) -> str:
-    author = metadata("arzoo")["Author"]
-    lines = [
-        "```bibtex",
-        "@software{arzoo,",
-        f"  title = {{{TITLE}}},",
-        f"  author = {{{{{author}}}}},",
-        f"  version = {{{version}}}",
-        "}",
-        "```",
-        "",
-        f"And the paper of the model: {_paper(family)}",
-    ]
-    return "\n".join(lines)
+def _difference(before: str, after: str) -> str:
+    old, new = before.splitlines(), after.splitlines()
+    return "\n".join(unified_diff(old, new, CARD, CARD, "as it is", "as it will be", lineterm=""))

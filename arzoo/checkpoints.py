@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from arzoo import registry
 from arzoo.registry import did_you_mean, one_line
@@ -35,6 +35,9 @@ WEIGHTS = "model.safetensors"
 
 NEW_CONFIG = "config.json.new"
 _LARGEST_JSON = 2**20  # bytes; no honest file comes near it
+_LARGEST_HEADER = 2**24
+DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+"""Bytes of a number in safetensors, by the name of its type there."""
 _FIELDS = {
     "format": int,
     "family": str,
@@ -53,21 +56,26 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         LookupError: No checkpoint has this name.
         FileNotFoundError: There is no such folder.
     """
-    if isinstance(name_or_path, Path) or name_or_path.startswith(("./", "../", "/", "~")):
+    if is_path(name_or_path):
         folder = Path(name_or_path).expanduser()
         if not folder.is_dir():
             raise FileNotFoundError(f"{name_or_path} is no checkpoint: there is no such folder")
         return folder
-    folders = registry.checkpoint_folders()
-    if name_or_path in folders:
-        return folders[name_or_path]
-    hints = [did_you_mean(name_or_path, folders)]
-    if Path(name_or_path).is_dir():
-        hints.append(f"for the folder of this name, write {'./' + name_or_path!r}")
+    name, folders = str(name_or_path), registry.checkpoint_folders()
+    if name in folders:
+        return folders[name]
+    hints = [did_you_mean(name, folders)]
+    if Path(name).is_dir():
+        hints.append(f"for the folder of this name, write {'./' + name!r}")
     for plugin in registry.list_plugins():
         if plugin.group == registry.CHECKPOINTS and plugin.status in ("blocked", "failed"):
             hints.append(f"the checkpoints of {plugin.distribution} cannot be used: {plugin.error}")
-    raise LookupError(f"no checkpoint {name_or_path!r} is installed; {'; '.join(hints)}")
+    raise LookupError(f"no checkpoint {name!r} is installed; {'; '.join(hints)}")
+
+
+def is_path(name_or_path: str | Path) -> bool:
+    """Whether a folder is meant: a Path, or a string that begins with ./, ../, / or ~."""
+    return isinstance(name_or_path, Path) or name_or_path.startswith(("./", "../", "/", "~"))
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -161,6 +169,47 @@ def read_weights(folder: Path, config: dict[str, Any]) -> bytes:
     return data
 
 
+class StoredTensor(NamedTuple):
+    """What the header of the weights says of a tensor; `dtype` is one of `DTYPES`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_header(stream: BinaryIO, file: Path) -> dict[str, StoredTensor]:
+    """The tensors in a safetensors file by name, from its header alone: its length in 8 bytes, then JSON.
+
+    Nothing that the header claims is believed, or taken memory for: every tensor must lie within the file.
+
+    Arguments:
+        stream: The file, open.
+        file: Its name, for the message.
+
+    Raises:
+        ValueError: The header is not valid.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    length = int.from_bytes(stream.read(8), "little")
+    try:
+        if length > min(size - 8, _LARGEST_HEADER):
+            raise ValueError("it is too long")
+        header = json.loads(stream.read(length))
+        header.pop("__metadata__", None)
+        return {key: _stored_tensor(tensor, size - 8 - length) for key, tensor in header.items()}
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is no safetensors file: its header cannot be read") from error
+
+
+def _stored_tensor(tensor: Any, size: int) -> StoredTensor:
+    dtype, shape, (begin, end) = tensor["dtype"], tuple(tensor["shape"]), tensor["data_offsets"]
+    if not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, begin, end)) or len(shape) > 64:
+        raise ValueError("a size is no number")
+    if not begin <= end <= size or prod(shape) * DTYPES[dtype] != end - begin:
+        raise ValueError("a tensor lies outside of the file")
+    return StoredTensor(dtype, shape)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckpointInfo:
     """What the folder of a checkpoint says about it.
@@ -193,10 +242,14 @@ def list_checkpoints() -> list[CheckpointInfo]:
     return [describe_checkpoint(folder) for folder in registry.checkpoint_folders().values()]
 
 
-def describe_checkpoint(folder: Path) -> CheckpointInfo:
-    """A checkpoint as its folder describes it; loads and hashes no weights."""
-    name = folder.absolute().name
-    family, dataset = [*name.split("-"), ""][:2]
+def describe_checkpoint(folder: Path, name: str | None = None) -> CheckpointInfo:
+    """A checkpoint as its folder describes it; loads and hashes no weights.
+
+    Arguments:
+        name: Of the checkpoint, where the folder is named otherwise, as in the cache of the Hub.
+    """
+    name = name or folder.absolute().name
+    family, dataset = [*name.split("/")[-1].split("-"), ""][:2]
     try:
         config = read_config(folder)
         return CheckpointInfo(
@@ -214,20 +267,14 @@ def describe_checkpoint(folder: Path) -> CheckpointInfo:
 
 
 def _count_parameters(folder: Path, config: dict[str, Any]) -> int:
-    """Floating-point numbers in the weights, from the file's header: its length in 8 bytes, then JSON."""
+    """Floating-point numbers in the weights."""
     file, size = folder / WEIGHTS, config["weights"]["bytes"]
     with open(file, "rb") as stream:
         found = stream.seek(0, os.SEEK_END)
         if found != size:
             raise ValueError(f"{file} has {found} bytes, {size} were expected; fetch or save it again")
-        stream.seek(0)
-        length = int.from_bytes(stream.read(8), "little")
-        header = stream.read(min(length, size))
-    try:
-        tensors = [tensor for key, tensor in json.loads(header).items() if key != "__metadata__"]
-        return sum(prod(tensor["shape"]) for tensor in tensors if tensor["dtype"] in ("F32", "BF16"))
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is no safetensors file: its header cannot be read") from error
+        header = read_header(stream, file)
+    return sum(prod(tensor.shape) for tensor in header.values() if tensor.dtype in ("F32", "BF16"))
 
 
 def _test_metrics(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +20,13 @@ def error_message(error: Exception) -> str:
     from arzoo.registry import one_line
 
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return one_line(f"{error.filename}: {error.strerror}")
-    return one_line(error)
+        return plain(one_line(f"{error.filename}: {error.strerror}"))
+    return plain(one_line(error))
+
+
+def plain(text: str) -> str:
+    """The text without what could make a terminal do something: others may have written it."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text)
 
 
 def check_output(path: Path, *suffixes: str) -> None:

@@ -3,15 +3,18 @@
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from arzoo import schema
+
+if TYPE_CHECKING:
+    from arzoo.hub import Push
 
 NamedContext = Mapping[str, Tensor] | None
 """What events are conditioned on, by name, a row an event; None if on nothing."""
@@ -144,6 +147,19 @@ class Model(nn.Module, ABC):
     def initialize(self, x: Tensor, context: Context = None) -> None:
         """Sets what should start from the data (marginals, scales), once, from one batch before training."""
 
+    def fit(self, x: Tensor, validation: Tensor, progress: Callable[[float], None] | None = None) -> None:
+        """Solves for the weights instead of training them, where a family can: by counting, or as a convex problem.
+
+        Arguments:
+            x: Training events, shape (N, *E).
+            validation: Events that choose between solutions, such as how strongly to regularise, shape (M, *E).
+            progress: Called with the share that is done, up to 1.
+
+        Raises:
+            ValueError: The family has no such solution.
+        """
+        raise ValueError(f"{self.family} cannot be fitted; give its recipe a table [train] instead of [fit]")
+
     def bits_per_dim(self, x: Tensor, context: Context = None) -> Tensor:
         """-log2 p(x) / D over the D scalars of each event, shape (B,).  Lower is better."""
         scalars = (x >= 0).flatten(1).sum(1) if self.variable_length else self.config.dims
@@ -257,15 +273,59 @@ class Model(nn.Module, ABC):
         loading.save_model(self, directory)
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path) -> Self:
-        """A model as `arzoo.load` gives it, if it is of this class.
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """A model as `arzoo.from_pretrained` gives it, if it is of this class.
 
         Raises:
             ValueError: The checkpoint is of another family.
         """
         from arzoo import loading
 
-        model = loading.load(name_or_path)
+        model = loading.from_pretrained(
+            name_or_path, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+        )
         if not isinstance(model, cls):
             raise ValueError(f"{name_or_path} is a {type(model).__name__}, not a {cls.__name__}; use arzoo.load")
         return model
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str | None = None,
+        private: bool = True,
+        revision: str = "main",
+        message: str | None = None,
+        tag: str | None = None,
+        create_pr: bool = False,
+        token: str | bool | None = None,
+        dry_run: bool = False,
+    ) -> "Push":
+        """Puts the model and a card onto the Hub in one commit, or says what that would change; see `arzoo.push`.
+
+        Arguments:
+            repo_id: "ORGANISATION/NAME", made if need be.
+            license: Of the weights, as the Hub writes it; None takes that of the card on the Hub.
+        """
+        from arzoo import hub
+
+        return hub.push_model(
+            self,
+            repo_id,
+            license=license,
+            private=private,
+            revision=revision,
+            message=message,
+            tag=tag,
+            create_pr=create_pr,
+            token=token,
+            dry_run=dry_run,
+        )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from arzoo import console
 from arzoo.checkpoints import CheckpointInfo, read_config
 from arzoo.recipe import load_recipe
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from arzoo.data import DatasetSpec
+    from arzoo.hub import CommunityModel, Push
     from arzoo.model import Model
     from arzoo.registry import PluginInfo
 
@@ -46,7 +48,10 @@ def checkpoint_details(info: CheckpointInfo) -> dict[str, Any]:
     stored = {name: config[name] for name in ("package", "arzoo_version")}
     details = {"checkpoint": {**facts, **stored, **config["weights"]}, "model": config["model"], **sections}
     if (info.path / "recipe.toml").is_file():
-        details["training"] = asdict(load_recipe(info.path / "recipe.toml").train)
+        recipe = load_recipe(info.path / "recipe.toml")
+        how = recipe.train or recipe.fit
+        assert how is not None  # a recipe has one of the two
+        details["training"] = asdict(how)
     return details
 
 
@@ -123,6 +128,22 @@ def checkpoint_table(checkpoints: Sequence[Mapping[str, Any]]) -> RenderableType
     return table(columns, rows, right=("parameters", "size"))
 
 
+def hub_table(models: Sequence[CommunityModel]) -> RenderableType:
+    """What cards on the Hub say; nothing of it was checked."""
+    rows = []
+    for model in models:
+        value = "" if model.value is None else f"{number(model.value, model.unit)} {model.unit}"
+        facts = [model.name, model.family, model.dataset, value, model.license, f"{model.downloads:,}"]
+        rows.append([*facts, "private" if model.private else "", model.commit])
+    columns = ("repository", "family", "data set", "its card says", "licence", "downloads", "", "commit")
+    return table(columns, rows, right=("downloads",))
+
+
+def push_table(push: Push) -> RenderableType:
+    rows = [[file.name, size_text(file.size), file.change] for file in push.files]
+    return table(("file", "size", "on the Hub"), rows, right=("size",))
+
+
 def plugin_table(plugins: Sequence[PluginInfo]) -> RenderableType:
     rows = [
         [p.name, p.group.removeprefix("arzoo."), p.distribution, p.version, p.module, p.status, p.error]
@@ -182,5 +203,5 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence
         justify: Any = "right" if column in right else "left"
         result.add_column(column, justify=justify, no_wrap=index == 0, overflow="fold")
     for row in rows:
-        result.add_row(*map(Text, row))
+        result.add_row(*(Text(console.plain(cell)) for cell in row))
     return result

@@ -2,8 +2,8 @@
 
 Usage: ARZOO_DATASETS=FOLDER python scripts/make_card.py FOLDER [--samples N]
 
-It writes metrics.json ("test", and the sha256 of the weights it is of), samples.png if events are images,
-and README.md.  Weights that were measured before are not measured again.
+It writes metrics.json ("test", the versions it was measured with, the sha256 of the weights it is of),
+samples.png if events are images, and README.md.  Weights that were measured before are not measured again.
 """
 
 import argparse
@@ -27,6 +27,7 @@ def measure(folder: Path, model: arzoo.Model, dataset: str) -> None:
     if "test" in metrics and metrics.get("weights_sha256") == sha256:
         return
     metrics["test"] = asdict(arzoo.evaluate(model, arzoo.load_data(dataset, "test")))
+    metrics["measured_with"] = {"arzoo": arzoo.__version__, "torch": torch.__version__}
     metrics["weights_sha256"] = sha256
     with replacing(file) as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

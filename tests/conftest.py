@@ -5,8 +5,26 @@ from pathlib import Path
 
 import pytest
 import toy_zoo
+from hub_server import Hub
+from huggingface_hub import close_session, constants
 
 from arzoo import registry
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub that the library talks to in this process, by plain HTTP, as ann, with a cache that is empty."""
+    with Hub() as server:
+        server.add_user("ann", "hf_ann", orgs=["zoo"])
+        server.add_user("bob", "hf_bob")
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_ann")
+        monkeypatch.delenv("ARZOO_ORGANISATION", raising=False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield server
+    close_session()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A card says what the folder says, keeps what was written by hand, and its snippet runs."""
+"""A card says what the folder says and no more, its snippet runs, and the cards that we ship are up to date."""
 
 import io
 import json
@@ -6,14 +6,18 @@ import re
 import runpy
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy_zoo
+import yaml
 from huggingface_hub import ModelCard
+from typer.testing import CliRunner
 
-from arzoo import card, checkpoints
+import arzoo
+from arzoo import card, checkpoints, cli, registry
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,14 +28,34 @@ def measured(checkpoint: Path) -> Path:
     return checkpoint
 
 
-def written(folder: Path) -> str:
-    card.write_card(folder)
+@pytest.fixture
+def bare(checkpoint: Path) -> Path:
+    """Config and weights alone."""
+    for name in ("recipe.toml", "metrics.json"):
+        (checkpoint / name).unlink()
+    return checkpoint
+
+
+def written(folder: Path, license: str | None = None, name: str | None = None) -> str:
+    card.write_card(folder, license, name=name)
     return (folder / "README.md").read_text()
+
+
+def headings(text: str) -> list[str]:
+    return re.findall(r"^#+ (.*)", text, re.MULTILINE)
+
+
+def change_metrics(folder: Path, **changes: Any) -> None:
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**metrics, **changes}))
 
 
 def make_card(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["make_card.py", *arguments])
     runpy.run_path(str(ROOT / "scripts" / "make_card.py"), run_name="__main__")
+
+
+# ---- what it says
 
 
 def test_the_front_matter_is_what_the_hub_reads(measured: Path) -> None:
@@ -42,75 +66,148 @@ def test_the_front_matter_is_what_the_hub_reads(measured: Path) -> None:
     assert data.tags == ["autoregressive", "density-estimation", "nade"]
     (result,) = data.eval_results
     assert (result.metric_value, result.metric_name) == (543.43, "Negative log-likelihood, nats")
+    assert result.metric_type == "negative_log_likelihood"
     assert (result.dataset_type, result.dataset_config) == ("binarized_mnist", "As | it is.")
     assert (result.dataset_split, result.metric_args["num_examples"]) == ("test", 10000)
+    sha256 = json.loads((measured / "config.json").read_text())["weights"]["sha256"]
+    assert (result.metric_args["standard_error"], result.metric_args["weights_sha256"]) == (0.25, sha256)
     assert checkpoints.describe_checkpoint(measured).license == "cc-by-sa-3.0"
+
+
+def test_the_hub_writes_the_front_matter_as_we_do(measured: Path) -> None:
+    text = written(measured)
+    ours = yaml.safe_load(text.split("---\n")[1])
+    theirs = yaml.safe_load(ModelCard(text).data.to_yaml())
+    assert ours == theirs
 
 
 def test_the_card_says_what_the_folder_says(measured: Path) -> None:
     (measured / "samples.png").touch()
+    change_metrics(measured, measured_with={"arzoo": "0.9", "torch": "2.99"})
     text = written(measured)
-    sha256 = json.loads((measured / "config.json").read_text())["weights"]["sha256"]
+    config = json.loads((measured / "config.json").read_text())
     for fact in (
-        f"# {toy_zoo.NAME}\n",
-        "| measured | 543.43 | 0.25 | 10,000 | the test split of binarized_mnist.  As \\| it is. |",
-        "| published | 88.33 |  |  | Uria et al. 2016, table 2.  500 units |",
+        f"# {toy_zoo.NAME}\n\nA NADE on binarized_mnist.  NADE: The Neural",
+        "| measured | 543.43 | 0.25 | 10,000 | the test split of binarized_mnist. As \\| it is. |",
+        "| published | 88.33 |  |  | Uria et al. 2016, table 2. 500 units |",
+        "Measured in float32 with arzoo 0.9, torch 2.99; `arzoo verify nade-binarized_mnist-tiny` measures",
         "hidden_size = 2, steps = 2, batch_size = 4",
         "- hardware: a toy",
         "- CPU time of the main process: 2.0 h",
         "- updates: 2, the best weights after 1",
-        f"3,922 numbers in 15.6 KiB (16,016 bytes) of float32; sha256 `{sha256}`",
+        f"- software: arzoo {config['arzoo_version']}, torch 2\n",
+        f"3,922 numbers in 15.6 KiB (16,016 bytes) of float32; sha256 `{config['weights']['sha256']}`",
         "![Samples, not selected](samples.png)",
-        "The weights: cc-by-sa-3.0.",
+        "The weights and the data that they were trained on: cc-by-sa-3.0.",
+        "binarized_mnist ([source](http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/)): events of",
         "https://arxiv.org/abs/1605.02226",
     ):
         assert fact in text, fact
     assert "curve.png" not in text
 
 
-def test_what_was_written_by_hand_is_kept(measured: Path) -> None:
-    first = written(measured)
-    assert written(measured) == first
-    readme = measured / "README.md"
-    by_hand = "\n\n## Notes\n\nMind the -- ---\n---\ngap.\n\n"
-    readme.write_text(first.replace(card.BEGIN, f"Above.\n\n{card.BEGIN}\nlost") + by_hand)
-    toy_zoo.measure(measured, 1.25)
+def test_every_data_set_links_to_where_it_is_from() -> None:
+    for name in registry.list_datasets():
+        assert re.match(r"https?://\S+$", registry.get_dataset(name).homepage or ""), name
+
+
+def test_a_card_says_nothing_twice(measured: Path) -> None:
+    spec = registry.get_dataset("binarized_mnist")
+    test = json.loads((measured / "metrics.json").read_text())["test"]
+    change_metrics(measured, test={**test, "protocol": spec.protocol})
+    body = written(measured).split("---\n", 2)[2]
+    sentences = [
+        part.strip() for part in re.split(r"\.\s|\n|\|", re.sub(r"<!--.*?-->|```.*?```", "", body, flags=re.S))
+    ]
+    long = [sentence for sentence in sentences if len(sentence) > 30]
+    assert len(long) == len(set(long)) > 5
+    assert body.count(spec.protocol) == 1
+
+
+def test_no_line_ends_in_blanks_that_an_editor_might_take_away(measured: Path) -> None:
+    assert not re.search(r"[ \t]$", written(measured), re.MULTILINE)
+
+
+def test_what_comes_from_outside_ends_no_section(measured: Path) -> None:
+    recipe = (measured / "recipe.toml").read_text()
+    (measured / "recipe.toml").write_text(recipe.replace("500 units", "a|b\\n<!-- arzoo:end results -->"))
     text = written(measured)
-    assert text.endswith(by_hand) and f"Above.\n\n{card.BEGIN}\n# " in text
-    assert "| 1.25 |" in text and "543.43" not in text and "lost" not in text
-    assert written(measured) == text
+    assert "a\\|b &lt;!-- arzoo:end results -->" in text
+    assert "\n| published | 88.33 |" in text
 
 
-def test_a_card_without_markers_is_kept_below(measured: Path) -> None:
-    (measured / "README.md").write_text("---\nlicense: mit\n---\n\n# By hand\n")
+# ---- any folder
+
+
+def test_a_folder_without_recipe_and_metrics_gets_a_card_without_them(bare: Path) -> None:
+    text = written(bare, "mit")
+    assert headings(text) == [toy_zoo.NAME, "Use", "Size", "Limits", "Licence", "Citation"]
+    assert "\nA NADE.  NADE: The Neural" in text and "The weights: mit." in text
+    data = ModelCard(text).data.to_dict()
+    assert data == {"license": "mit", "library_name": "arzoo", "tags": ["autoregressive", "density-estimation", "nade"]}
+
+
+def test_sections_come_and_go_with_the_files_they_speak_of(measured: Path) -> None:
+    everything = written(measured)
+    recipe, metrics = ((measured / name).read_bytes() for name in ("recipe.toml", "metrics.json"))
+    assert headings(everything)[1:-2] == [
+        "Use",
+        "Measured and published",
+        "Data",
+        "Recipe",
+        "Training",
+        "Size",
+        "Limits",
+    ]
+    (measured / "recipe.toml").unlink()
+    (measured / "metrics.json").unlink()
+    nothing = written(measured)
+    assert headings(nothing) == [toy_zoo.NAME, "Use", "Size", "Limits", "Licence", "Citation"]
+    assert "model-index" not in nothing
+    assert nothing == card.card_text(measured, "", "cc-by-sa-3.0").replace(
+        "library_name: arzoo\n", "library_name: arzoo\npipeline_tag: unconditional-image-generation\n"
+    )
+    (measured / "recipe.toml").write_bytes(recipe)
+    (measured / "metrics.json").write_bytes(metrics)
+    assert written(measured) == everything
+
+
+def test_measurements_of_other_weights_are_not_reported(measured: Path) -> None:
+    written(measured)
+    change_metrics(measured, weights_sha256="0" * 64)
     text = written(measured)
-    assert text.endswith(f"{card.END}\n\n# By hand\n") and "license: mit" not in text
+    assert "543.43" not in text and "model-index" not in text and "What is reported" not in text
+    assert "## Training" in text
+
+
+def test_the_name_that_the_card_loads_stays_while_it_is_that_of_the_folder(measured: Path) -> None:
+    line = 'model = arzoo.load("{}")'
+    assert line.format(toy_zoo.NAME) in written(measured)
+    text = written(measured, name=f"me/{toy_zoo.NAME}")
+    assert line.format(f"me/{toy_zoo.NAME}") in text and f"\n# {toy_zoo.NAME}\n" in text
     assert written(measured) == text
+    moved = measured.rename(measured.with_name("nade-other"))
+    text = written(moved)
+    assert line.format("nade-other") in text and "\n# nade-other\n" in text and "me/" not in text
+    assert ModelCard(text).data.model_name == "nade-other"
 
 
-@pytest.mark.parametrize("text", [card.BEGIN, card.END, f"{card.END}{card.BEGIN}", f"{card.BEGIN}{card.END}{card.END}"])
-def test_markers_that_do_not_match_are_refused(measured: Path, text: str) -> None:
-    (measured / "README.md").write_text(text)
-    with pytest.raises(ValueError, match="once each, in this order"):
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"value": "low"}, "value = 'low' is not valid"),
+        ({"value": None}, "value = None is not valid"),
+        ({"perplexity": 3}, "Evaluation has no field 'perplexity'"),
+    ],
+)
+def test_metrics_that_are_none_are_refused(measured: Path, changes: dict[str, Any], reason: str) -> None:
+    test = json.loads((measured / "metrics.json").read_text())["test"]
+    change_metrics(measured, test={**test, **changes})
+    with pytest.raises(ValueError, match=reason):
         card.write_card(measured)
-    assert (measured / "README.md").read_text() == text
 
 
-def test_the_snippet_runs(measured: Path) -> None:
-    snippet = re.search(r"```python\n(.*?)```", written(measured), re.DOTALL)
-    assert snippet
-    with redirect_stdout(io.StringIO()) as printed:
-        exec(snippet[1], {})
-    assert printed.getvalue().startswith("tensor([-5")
-
-
-def test_weights_that_were_not_measured_get_no_card(measured: Path) -> None:
-    metrics = json.loads((measured / "metrics.json").read_text())
-    for change in ({"weights_sha256": "0" * 64}, {"test": None}):
-        left = {name: value for name, value in {**metrics, **change}.items() if value is not None}
-        (measured / "metrics.json").write_text(json.dumps(left))
-        with pytest.raises(ValueError, match=r"was not measured on its test split; run scripts/make_card\.py"):
-            card.write_card(measured)
+# ---- licence
 
 
 @pytest.mark.parametrize(
@@ -127,9 +224,138 @@ def test_weights_are_under_the_licence_of_the_data_where_it_binds(data: str, wei
     assert card.weights_licence(data) == weights
 
 
-def test_the_citation_is_that_of_the_repository() -> None:
-    citation = (ROOT / "CITATION.cff").read_text()
-    assert f'title: "{card.TITLE}"' in citation
+def test_a_licence_is_required(bare: Path) -> None:
+    with pytest.raises(ValueError, match=r"no licence is known, .*--license"):
+        card.write_card(bare)
+    assert not (bare / "README.md").exists()
+    (bare / "README.md").write_text("---\nlicense: bsd-3-clause\n---\n")
+    assert "The weights: bsd-3-clause." in written(bare)
+    assert "The weights: mit." in written(bare, "mit")
+    with pytest.raises(ValueError, match=r"as the Hub writes it, like apache-2\.0 or other; got 'MIT License'"):
+        card.write_card(bare, "MIT License")
+
+
+def test_a_licence_that_somebody_chose_stays_if_the_data_allow_it(measured: Path) -> None:
+    readme = measured / "README.md"
+    readme.write_text("---\nlicense: cc-by-nc-sa-4.0\n---\n")
+    text = written(measured)
+    assert "The weights: cc-by-nc-sa-4.0.  The data that they were trained on: cc-by-sa-3.0." in text
+    assert ModelCard(text).data.license == "cc-by-nc-sa-4.0"
+    with pytest.raises(ValueError, match=r"cannot be under mit, since the data are under cc-by-sa-3\.0, which binds"):
+        card.write_card(measured, "mit")
+    assert readme.read_text() == text
+    readme.write_text("---\nlicense: other\nlicense_name: ask-me\n---\n")
+    assert "The weights: ask-me." in written(measured)
+
+
+# ---- up to date
+
+
+def test_a_card_that_was_written_is_up_to_date_until_something_changes(measured: Path) -> None:
+    difference = card.write_card(measured)
+    assert "+## Use" in difference
+    written_once = (measured / "README.md").stat()
+    assert card.check_card(measured) == card.write_card(measured) == ""
+    assert (measured / "README.md").stat().st_ino == written_once.st_ino
+    toy_zoo.measure(measured, 1.25)
+    before = (measured / "README.md").read_bytes()
+    difference = card.check_card(measured)
+    assert (measured / "README.md").read_bytes() == before
+    for line in ("-      value: 543.43", "+      value: 1.25", "+| measured | 1.25 | 0.25 |"):
+        assert line in difference
+    assert card.write_card(measured) == difference
+    assert card.check_card(measured) == ""
+
+
+def test_a_card_that_cannot_be_written_is_the_one_that_was(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = written(measured) + "\nBy hand.\n"
+    (measured / "README.md").write_text(text)
+    toy_zoo.measure(measured, 1.25)
+    files = sorted(measured.iterdir())
+
+    def fail(path: Path, data: bytes) -> int:
+        with open(path, "wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fail)
+        with pytest.raises(OSError, match="No space"):
+            card.write_card(measured)
+    assert (measured / "README.md").read_text() == text
+    assert sorted(measured.iterdir()) == files
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "model_cards").glob("*/")), ids=lambda folder: str(folder.name))
+def test_the_cards_in_the_repository_are_up_to_date(folder: Path) -> None:
+    assert card.check_card(folder) == "", f"run: arzoo card {folder}"
+
+
+def test_the_snippet_runs(measured: Path) -> None:
+    snippet = re.search(r"```python\n(.*?)```", written(measured), re.DOTALL)
+    assert snippet
+    with redirect_stdout(io.StringIO()) as printed:
+        exec(snippet[1], {})
+    assert printed.getvalue().startswith("tensor([-5")
+
+
+def test_the_citation_is_that_of_the_repository(measured: Path) -> None:
+    title = re.search(r'^title: "(.*)"', (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert title and f"  title = {{{title[1]}}}," in written(measured)
+
+
+# ---- other families and data
+
+
+def test_a_bound_and_a_data_set_of_the_hub_are_told(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = replace(registry.get_dataset("cifar10"), name="binarized_mnist", licence="mit")
+    monkeypatch.setattr(registry, "get_dataset", lambda name: spec)
+    test = json.loads((measured / "metrics.json").read_text())["test"]
+    change_metrics(measured, test={**test, "unit": "bits/dim", "likelihood": "lower_bound", "protocol": spec.protocol})
+    text = written(measured)
+    assert "| measured | at most 543.430 | 0.250 | 10,000 | the test split of binarized_mnist |" in text
+    assert "[binarized_mnist](https://huggingface.co/datasets/uoft-cs/cifar10) ([source](https://www.cs" in text
+    assert "The weights: apache-2.0.  The data that they were trained on: mit." in text
+    data = ModelCard(text).data
+    assert data.datasets == ["uoft-cs/cifar10"]
+    (result,) = data.eval_results
+    assert (result.metric_type, result.dataset_type) == ("bits_per_dim", "uoft-cs/cifar10")
+    assert result.metric_name == "Upper bound of the negative log-likelihood, bits/dim"
+
+
+def test_events_that_are_no_images_get_a_card(tmp_path: Path) -> None:
+    config = {"event_shape": (4,), "num_categories": 3, "hidden_size": 2}
+    arzoo.create_model("nade", config).save_pretrained(tmp_path / "nade-dice")
+    text = written(tmp_path / "nade-dice", "cc0-1.0")
+    assert "x = model.sample(4)  # integers 0 to 2, shape (4, 4)" in text
+    assert "pipeline_tag" not in text
+
+
+def test_a_perplexity_and_a_fit_are_told(measured: Path) -> None:
+    recipe = (measured / "recipe.toml").read_text()
+    (measured / "recipe.toml").write_text(re.sub(r"\[train\].*?\n\n", "[fit]\nseed = 3\n\n", recipe, flags=re.DOTALL))
+    metrics = json.loads((measured / "metrics.json").read_text())
+    training = {k: v for k, v in metrics["training"].items() if k not in ("precision", "steps", "best_step")}
+    change_metrics(measured, training=training, test=metrics["test"] | {"unit": "perplexity"})
+    text = written(measured)
+    assert "|  | Perplexity | standard error |" in text and "hidden_size = 2, fitted with seed = 3." in text
+    assert "- examples: 8\n" in text and "- updates" not in text and "- precision" not in text
+    (result,) = ModelCard(text).data.eval_results
+    assert (result.metric_type, result.metric_name) == ("perplexity", "Perplexity")
+
+
+def test_the_snippet_of_a_conditional_model_runs(tmp_path: Path) -> None:
+    config = {"event_shape": (5,), "num_categories": 7, "hidden_size": 2, "scale_bias": True}
+    model = arzoo.create_model("doc_nade", config)
+    model.save_pretrained(tmp_path / "doc_nade-words")
+    snippet = re.search(r"```python\n(.*?)```", written(tmp_path / "doc_nade-words", "mit"), re.DOTALL)
+    assert snippet and "  # length; your own as a dict\n" in snippet[1]
+    with redirect_stdout(io.StringIO()) as printed:
+        exec(snippet[1].replace('"doc_nade-words"', repr(str(tmp_path / "doc_nade-words"))), {})
+    assert printed.getvalue().startswith("tensor([-")
+
+
+# ---- commands and scripts
 
 
 def test_a_card_is_made_from_measured_weights_once(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +364,7 @@ def test_a_card_is_made_from_measured_weights_once(checkpoint: Path, monkeypatch
     assert {"README.md", "samples.png", "metrics.json"} <= files.keys()
     metrics: dict[str, Any] = json.loads(files["metrics.json"])
     assert metrics["training"] == toy_zoo.TRAINING and metrics["test"]["num_examples"] == 5
+    assert metrics["measured_with"]["arzoo"] == arzoo.__version__
 
     def refuse(*_: object) -> None:
         raise AssertionError("measured again")
@@ -147,3 +374,24 @@ def test_a_card_is_made_from_measured_weights_once(checkpoint: Path, monkeypatch
     assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == files
     make_card(monkeypatch, str(checkpoint), "--samples", "64")
     assert (checkpoint / "samples.png").read_bytes() != files["samples.png"]
+
+
+def test_the_command_writes_or_checks_a_card(measured: Path) -> None:
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(cli.app, ["card", *arguments])
+
+    folder, readme = str(measured), measured / "README.md"
+    checked = run(folder, "--check")
+    assert (checked.exit_code, readme.exists()) == (1, False) and "+## Use" in checked.stdout
+    assert run(folder).stdout == checked.stdout and readme.exists()
+    done = run(folder, "--check")
+    assert (done.exit_code, done.stdout) == (0, f"{readme} is up to date\n")
+    assert '+model = arzoo.load("me/' in run(folder, "--name", f"me/{toy_zoo.NAME}").stdout
+    assert "+license: cc-by-nc-sa-4.0" in run(folder, "--license", "cc-by-nc-sa-4.0").stdout
+    readme.write_text(readme.read_text().replace("integers 0 to 1", "bits"))
+    for arguments in ([folder], [folder, "--check"]):
+        refused = run(*arguments)
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert re.fullmatch(r"error: .*README\.md: line \d+: the section 'use' was edited .*\n", refused.stderr)
+    nowhere = run("nowhere")
+    assert nowhere.exit_code == 1 and "nowhere is no checkpoint" in nowhere.stderr

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import arzoo
-from arzoo import checkpoints, files, loading, registry
+from arzoo import building, checkpoints, files, loading, registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +181,35 @@ def test_loading_draws_nothing_from_the_global_generator(folder: Path) -> None:
     torch.manual_seed(5)
     arzoo.load(folder)
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_model_that_asks_for_much_is_built_without_memory_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, looks: bool
+) -> None:
+    """Unless its constructor looks at values, which there are none of without memory."""
+    built, build = [], Toy.__init__
+
+    def watched(self: Toy, config: ToyConfig) -> None:
+        build(self, config)
+        built.append(self.wide.device.type)
+        if looks:
+            torch.ones(2).tolist()
+
+    monkeypatch.setattr(Toy, "__init__", watched)
+    assert same(arzoo.load(folder), toy())
+    assert built == ["cpu", "cpu"]  # that of toy() is the second
+    monkeypatch.setattr(building, "_MOST_NUMBERS", 8)
+    assert same(arzoo.load(folder), toy())
+    assert built[2:] == ["meta", "cpu", "cpu"]
+
+
+def test_tied_tensors_are_told_from_equal_ones_on_every_device() -> None:
+    for device in ("cpu", "meta"):
+        tensor = torch.zeros(4, 2, device=device)
+        state = {"a": tensor, "b": tensor.detach(), "c": torch.zeros(4, 2, device=device), "d": tensor[1:3]}
+        state |= {"e": tensor[1:3], "f": tensor[2:4]}
+        assert list(loading.distinct(state)) == ["a", "c", "d", "f"]
 
 
 def test_a_family_that_no_package_has_is_saved_all_the_same(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +383,7 @@ def test_a_config_that_is_none_is_refused(folder: Path, text: bytes, reason: str
         ({"model": {"event_shape": [3], "hidden_size": "3"}}, "hidden_size = '3' is not valid"),
         ({"model": {"event_shape": []}}, "event_shape must be one or more positive sizes"),
         ({"model": {"event_shape": [3], "hidden_size": -1}}, "cannot be built"),
-        ({"model": {"event_shape": [3], "hidden_size": 10**9}}, "cannot be built"),
+        ({"model": {"event_shape": [3], "hidden_size": 10**9}}, "does not fit the model of its config.json"),
     ],
 )
 def test_a_wrong_field_is_named(folder: Path, change: dict[str, object], reason: str) -> None:

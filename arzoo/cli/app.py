@@ -6,6 +6,8 @@ Nothing is imported before a command needs it: what only lists takes neither tor
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -15,9 +17,14 @@ from arzoo import console
 
 
 class _Commands(TyperGroup):
-    """Turns what the library raises for its user into one line and exit code 1."""
+    """Turns what the library raises for its user into one line and exit code 1, and a warning into one line."""
 
     def invoke(self, ctx: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
@@ -30,6 +37,10 @@ class _Commands(TyperGroup):
             raise typer.Exit(1) from None
 
 
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    typer.echo(f"warning: {console.plain(str(message))}", err=True)
+
+
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
@@ -38,13 +49,18 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Name = Annotated[str, typer.Argument(help="An installed checkpoint, or a folder: ./FOLDER.")]
+Name = Annotated[
+    str, typer.Argument(help="An installed checkpoint, a folder: ./FOLDER, or a repository of the Hub: ORG/NAME.")
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a repository.  [default: main]")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same events.")]
 
 
 def main() -> None:
     """The console script."""
+    if not sys.stderr.isatty():  # before the client of the Hub is imported, which reads it once
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     app(prog_name="arzoo")
 
 

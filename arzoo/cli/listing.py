@@ -7,21 +7,29 @@ from typing import Annotated
 import typer
 
 from arzoo import console
-from arzoo.cli.app import Json, app
+from arzoo.cli.app import Json, Revision, app
 
 
 @app.command("list")
 def list_(
     family: Annotated[str | None, typer.Option(help="Only checkpoints of this family.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only checkpoints on this data set.")] = None,
+    on_hub: Annotated[bool, typer.Option("--hub", help="List what is on the Hub instead, as its cards say.")] = False,
+    author: Annotated[str | None, typer.Option(help="With --hub: only those of this user or organisation.")] = None,
     as_json: Json = False,
 ) -> None:
     """Lists the installed checkpoints.
 
     Example: arzoo list --dataset cifar10
+
+    On the Hub: arzoo list --hub --family made
     """
     from arzoo import checkpoints, registry, tables
 
+    if on_hub:
+        return _list_hub(family, dataset, author, as_json)
+    if author is not None:
+        raise typer.BadParameter("--author goes with --hub")
     found = [tables.checkpoint_facts(info) for info in checkpoints.list_checkpoints()]
     families, datasets = registry.list_families(), registry.list_datasets()
     for key, wanted, known in (("family", family, families), ("dataset", dataset, datasets)):
@@ -37,24 +45,40 @@ def list_(
         console.show(f"\nfamilies without checkpoint: {', '.join(without)}")
 
 
+def _list_hub(family: str | None, dataset: str | None, author: str | None, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from arzoo import hub, tables
+
+    found = hub.list_models(author=author)
+    found = [model for model in found if family in (None, model.family) and dataset in (None, model.dataset)]
+    if as_json:
+        return console.show_json([asdict(model) for model in found])
+    console.show(tables.hub_table(found) if found else "no such model is on the Hub")
+
+
 @app.command()
 def info(
-    name: Annotated[str, typer.Argument(help="A checkpoint or its folder, a family, or a data set.")],
+    name: Annotated[
+        str, typer.Argument(help="A checkpoint, its folder, a repository of the Hub, a family, or a data set.")
+    ],
+    revision: Revision = None,
     as_json: Json = False,
 ) -> None:
     """Describes a checkpoint, a family or a data set.
 
     Example: arzoo info pixelcnn
     """
-    from arzoo import checkpoints, registry, tables
+    from arzoo import checkpoints, hub, registry, tables
 
     folders = registry.checkpoint_folders()
     groups = {plugin.name: plugin.group for plugin in registry.list_plugins()}
     families, datasets = (
         [name for name in groups if groups[name] == group] for group in (registry.FAMILIES, registry.DATASETS)
     )
-    if name in folders or name.startswith(("./", "../", "/", "~")):
-        described = checkpoints.describe_checkpoint(checkpoints.find_checkpoint(name))
+    if name in folders or "/" in name or name.startswith("~"):
+        folder = hub.locate(name, revision=revision)
+        described = checkpoints.describe_checkpoint(folder, None if checkpoints.is_path(name) else name)
         details = tables.checkpoint_details(described)
     elif name in families:
         found = registry.get_family(name)
@@ -62,6 +86,9 @@ def info(
         details = tables.family_details(found, package, checkpoints.list_checkpoints())
     elif name in datasets:
         details = tables.dataset_details(registry.get_dataset(name))
+    elif hub.organisation():
+        described = checkpoints.describe_checkpoint(hub.locate(name, revision=revision), name)
+        details = tables.checkpoint_details(described)
     else:
         hint = registry.did_you_mean(name, [*folders, *families, *datasets])
         raise LookupError(f"no checkpoint, family or data set {name!r} is installed; {hint}")

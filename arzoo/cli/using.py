@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from arzoo import console
-from arzoo.cli.app import Json, Name, Seed, app
+from arzoo.cli.app import Json, Name, Revision, Seed, app
 
 if TYPE_CHECKING:
+    from arzoo.evaluation import Evaluation
     from arzoo.model import ModelConfig
 
 
@@ -29,6 +31,7 @@ def sample(
         ),
     ] = None,
     seed: Seed = 0,
+    revision: Revision = None,
     temperature: Annotated[float, typer.Option(help="Below 1 prefers what is likely.")] = 1.0,
     top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest categories.")] = None,
     top_p: Annotated[
@@ -41,9 +44,9 @@ def sample(
 
     Example: arzoo sample pixelcnn-cifar10 -n 16 -o grid.png --seed 1
     """
-    from arzoo.checkpoints import find_checkpoint
+    from arzoo import hub
 
-    started, folder = time.perf_counter(), find_checkpoint(name)
+    started, folder = time.perf_counter(), hub.locate(name, revision=revision, files=hub.MODEL)
 
     import numpy as np
     import torch
@@ -53,7 +56,7 @@ def sample(
 
     model = arzoo.load(folder)
     if output is None:
-        output = Path(f"{folder.absolute().name}{'.npy' if _levels(model.config) is None else '.png'}")
+        output = Path(f"{hub.short_name(name)}{'.npy' if _levels(model.config) is None else '.png'}")
     if output.suffix == ".png" and _levels(model.config) is None:
         raise ValueError(f"events of shape {model.config.event_shape} are no images; let -o name a .npy file")
     console.check_output(output, ".png", ".npy")
@@ -88,6 +91,7 @@ def complete(
     mask: Annotated[Path | None, typer.Option(help="Keep what is white in this image.")] = None,
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many completions.")] = 4,
     seed: Seed = 0,
+    revision: Revision = None,
 ) -> None:
     """Keeps a part of an image and fills in the rest.
 
@@ -95,11 +99,11 @@ def complete(
 
     Example: arzoo complete pixelcnn-cifar10 frog.png --rows 16 -o frogs.png
     """
-    from arzoo.checkpoints import find_checkpoint
+    from arzoo import hub
 
     if rows is not None and mask is not None:
         raise typer.BadParameter("--rows and --mask exclude each other")
-    started, folder = time.perf_counter(), find_checkpoint(name)
+    started, folder = time.perf_counter(), hub.locate(name, revision=revision, files=hub.MODEL)
 
     import torch
 
@@ -136,6 +140,7 @@ def eval_(
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     examples: Annotated[int | None, typer.Option(min=1, help="Only so many, evenly spaced.  [default: all]")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples a pass.")] = 100,
+    revision: Revision = None,
     as_json: Json = False,
 ) -> None:
     """Measures the weights on real data.
@@ -146,16 +151,39 @@ def eval_(
     """
     from dataclasses import asdict
 
-    import arzoo
-    from arzoo import checkpoints, tables
+    from arzoo import hub, tables
 
-    folder = checkpoints.find_checkpoint(name)
+    folder = hub.locate(name, revision=revision)
+    results = asdict(compare(folder, split, examples=examples, batch_size=batch_size))
+    if as_json:
+        return console.show_json(results)
+    console.show(tables.comparison_table(results))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was measured, beside what the checkpoint and what others say."""
+
+    measured: Evaluation
+    card: Evaluation | None
+    published: dict[str, Any] | None
+
+
+def compare(folder: Path, split: str, *, examples: int | None, batch_size: int = 100) -> Comparison:
+    """Measures a checkpoint on its data, with a progress bar."""
+    import arzoo
+    from arzoo import checkpoints, evaluation, schema, tables
+
     facts = tables.checkpoint_facts(checkpoints.describe_checkpoint(folder))
+    if facts["error"]:
+        raise ValueError(facts["error"])
+    card = None
+    if facts["test"]:
+        card = schema.build(evaluation.Evaluation, facts["test"], f"test in {folder / 'metrics.json'}")
     recipe = arzoo.load_recipe(folder / "recipe.toml")
     model = arzoo.load(folder)
     data = arzoo.load_data(recipe.dataset, split)
-    total = min(examples or len(data), len(data))
-    with console.progress("evaluating", total) as advance:
+    with console.progress("evaluating", min(examples or len(data), len(data))) as advance:
         measured = arzoo.evaluate(
             model,
             data,
@@ -163,10 +191,7 @@ def eval_(
             num_examples=examples,
             progress=lambda done: advance(advance=done),
         )
-    results = {"measured": asdict(measured), "card": facts["test"] or None, "published": facts["published"]}
-    if as_json:
-        return console.show_json(results)
-    console.show(tables.comparison_table(results))
+    return Comparison(measured, card, facts["published"])
 
 
 def _levels(config: ModelConfig) -> int | None:

@@ -1,0 +1,120 @@
+"""`arzoo pull`, `arzoo push`: between a folder and the Hub."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arzoo import console
+from arzoo.cli.app import Json, Revision, app
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="A repository of the Hub: ORGANISATION/NAME.")],
+    revision: Revision = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIRECTORY", help="Copy the files there, into a new folder."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetches a checkpoint from the Hub and checks every byte of it.
+
+    It stays in the Hugging Face cache, so that sample, eval and arzoo.load need no network afterwards.
+
+    Example: arzoo pull ORGANISATION/made-binarized_mnist --revision v1 -o made
+    """
+    from arzoo import hub, tables
+
+    if output is not None:
+        _check_new(output)
+    repo_id = name if "/" in name or not hub.organisation() else f"{hub.organisation()}/{name}"
+    folder = hub.pull(repo_id, revision=revision)
+    files = [file for file in hub.FILES if (folder / file).is_file()]
+    if output is not None:
+        _copy(folder, files, output)
+    facts = {
+        "repository": repo_id,
+        "commit": folder.name,
+        "path": str(output or folder),
+        "files": {file: (folder / file).stat().st_size for file in files},
+    }
+    if as_json:
+        return console.show_json(facts)
+    for file in files:
+        console.show(f"{file}  {tables.size_text((folder / file).stat().st_size)}")
+    console.show(f"{repo_id} at commit {folder.name} is whole, in {output or folder}")
+
+
+def _check_new(output: Path) -> None:
+    if output.exists() and not (output.is_dir() and not os.listdir(output)):
+        raise FileExistsError(f"{output} is there already; let -o name a new folder")
+
+
+def _copy(folder: Path, files: list[str], output: Path) -> None:
+    """Puts copies into a new folder, all of them or none."""
+    output = output.expanduser().absolute()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{secrets.token_hex(8)}.{output.name}")
+    try:
+        temporary.mkdir()
+        for file in files:
+            shutil.copyfile(folder / file, temporary / file)
+        temporary.rename(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="Of a checkpoint, with a card.")],
+    repository: Annotated[str, typer.Argument(metavar="REPO", help="ORGANISATION/NAME on the Hub.")],
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see it, if it is new.")] = False,
+    revision: Annotated[str, typer.Option(help="A branch, made from main if need be.")] = "main",
+    tag: Annotated[str | None, typer.Option(help="A name for this version, as v1.")] = None,
+    message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
+    pull_request: Annotated[bool, typer.Option("--pr", help="Propose it in a pull request.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Brings a repository of the Hub to the state of a checkpoint folder, in one commit.
+
+    A new repository is private.  What is the same is not sent again, so the same command goes on after a failure.
+
+    Example: arzoo push runs/made-binarized_mnist ORGANISATION/made-binarized_mnist --dry-run
+    """
+    from dataclasses import asdict
+
+    from arzoo import hub, tables
+
+    done = hub.push(
+        folder,
+        repository,
+        private=not public,
+        revision=revision,
+        message=message,
+        tag=tag,
+        create_pr=pull_request,
+        dry_run=dry_run,
+    )
+    if as_json:
+        return console.show_json({**asdict(done), "dry_run": dry_run})
+    console.show(tables.push_table(done))
+    if dry_run:
+        print(console.plain(f"\n{(folder / 'README.md').read_text(encoding='utf-8')}"))
+        if done.card_diff and not done.is_new_repository:
+            print(console.plain(f"{done.card_diff}\n"))
+        what = f"make the {'public' if public else 'private'} repository" if done.is_new_repository else "go to"
+        console.show(f"nothing was changed; it would {what} {done.url}, branch {revision}")
+    elif done.pull_request is not None:
+        console.show(f"\nproposed in {done.pull_request}")
+    elif done.commit is not None:
+        console.show(f"\npushed to {done.url}, commit {done.commit} of {revision}")
+    else:
+        console.show(f"\nnothing differs from {done.url}, branch {revision}: no commit was made")
