@@ -4,9 +4,13 @@ import json
 import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from arzoo import schema
+
+if TYPE_CHECKING:
+    from arzoo.data import DatasetSpec
+    from arzoo.model import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,20 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How a model is fitted, if its family can solve for the weights.
+
+    Attributes:
+        seed: Of everything random: an order that is drawn, a random view of the data.
+    """
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        schema.check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Published:
     """The number that a result is measured against.
 
@@ -92,24 +110,44 @@ class Recipe:
         dataset: Name of an installed data set.
         model: Fields of the family's config, without what the data set fixes.
         train: How it is trained.
+        fit: How it is fitted, in place of `train`.
         published: What its result is measured against.
     """
 
     family: str
     dataset: str
     model: dict[str, Any] = field(default_factory=dict)
-    train: TrainConfig
+    train: TrainConfig | None = None
+    fit: FitConfig | None = None
     published: Published | None = None
 
     def __post_init__(self) -> None:
+        if (self.train is None) == (self.fit is None):
+            raise ValueError("a recipe has one of the tables [train] and [fit]")
         fixed = {"event_shape", "num_categories"} & self.model.keys()
         if fixed:
             raise ValueError(f"[model] must leave out {', '.join(sorted(fixed))}: the data set fixes them")
 
+    def create_model(self, spec: "DatasetSpec") -> "Model":
+        """A new model for the events of the recipe's data set.
+
+        Raises:
+            LookupError: The family is not installed.
+            ValueError: A field of `model` is none of its config, or not valid.
+        """
+        from arzoo import registry
+
+        fixed = {"event_shape": spec.event_shape, "num_categories": spec.num_categories}
+        return registry.create_model(self.family, {**fixed, **self.model})
+
     def what_must_stay(self) -> dict[str, Any]:
         """What two calls that train one model must agree on, for JSON: all but how long, and what others published."""
         facts: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        del facts["published"], facts["train"]["steps"], facts["train"]["patience"]
+        del facts["published"]
+        if self.train is None:
+            del facts["train"]
+        else:
+            del facts["fit"], facts["train"]["steps"], facts["train"]["patience"]
         return facts
 
 

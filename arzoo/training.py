@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,10 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from arzoo import loading, pictures, registry
+from arzoo import loading, pictures, provenance
 from arzoo.data import TensorData, epoch_order, load_data
 from arzoo.evaluation import evaluate, model_context
 from arzoo.files import replacing
+from arzoo.fitting import fit
 from arzoo.model import Context, Model
 from arzoo.optimizers import Optimizer
 from arzoo.recipe import Recipe, TrainConfig
@@ -40,13 +40,14 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
     """Trains a model and writes its checkpoint folder; goes on where an earlier call was stopped.
 
     A finished run goes on too where the recipe now asks for more steps: the learning rate takes up the longer schedule.
+    A recipe with a table `fit` in place of `train` solves for the weights instead; see `arzoo.fitting`.
 
     Arguments:
         recipe: What to train, on what, how.
         directory: The checkpoint folder; what training goes on from lies in `state` inside.
 
     Returns:
-        The directory, which holds config.json, model.safetensors, metrics.json and curve.jsonl, curve.png.
+        The directory, which holds config.json, model.safetensors, metrics.json and, of steps, curve.jsonl, curve.png.
 
     Raises:
         ValueError: The recipe does not fit the data, the processes, or what the directory was begun with.
@@ -58,6 +59,10 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
     accelerator = Accelerator(mixed_precision="no")
     world = accelerator.num_processes
     _check_launch(accelerator)
+    if config is None:
+        assert recipe.fit is not None
+        fit(recipe, recipe.fit, directory, accelerator)
+        return directory
     if config.batch_size % world:
         raise ValueError(f"batch_size {config.batch_size} must be divisible by the {world} processes")
     data, held_out = load_data(recipe.dataset, "train"), load_data(recipe.dataset, "validation")
@@ -65,10 +70,8 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
         raise ValueError(f"batch_size {config.batch_size} is larger than the {len(data)} training examples")
 
     torch.manual_seed(config.seed)
-    spec = data.spec
-    fixed = {"event_shape": spec.event_shape, "num_categories": spec.num_categories}
-    model = registry.create_model(recipe.family, {**fixed, **recipe.model})
-    run = _Run(recipe, model, directory, accelerator)
+    model = recipe.create_model(data.spec)
+    run = _Run(recipe, config, model, directory, accelerator)
     if run.step == 0:
         some = epoch_order(len(data), config.seed, 0)[:1000]
         x, context = data.batch(some, _generator(config.seed, "initialize"))
@@ -77,11 +80,11 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
         run.reset_average()
     wrapped = accelerator.prepare(model)
 
-    with Report(run.setup(), config.steps, spec.unit, run.is_main) as report:
+    with Report(run.setup(), config.steps, data.spec.unit, run.is_main) as report:
         started = time.perf_counter() - run.seconds, time.process_time() - run.cpu_seconds
         saved = time.perf_counter()
         while run.step < config.steps and not run.exhausted:
-            run.losses.append(_step(run, wrapped, data) / _scale(model, data))
+            run.losses.append(_step(run, wrapped, data))
             run.step += 1
             run.seconds, run.cpu_seconds = time.perf_counter() - started[0], time.process_time() - started[1]
             last = run.step == config.steps
@@ -132,13 +135,9 @@ def _generator(seed: int, *what: object) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def _scale(model: Model, data: TensorData) -> float:
-    return model.config.dims * math.log(2) if data.spec.unit == "bits/dim" else 1.0
-
-
 def _batch(run: "_Run", data: TensorData) -> tuple[Tensor, Context, Tensor | None]:
     """This process's part of the step's batch."""
-    config, accelerator = run.recipe.train, run.accelerator
+    config, accelerator = run.config, run.accelerator
     generator = _generator(config.seed, "batch", run.step)
     per_epoch = len(data) // config.batch_size
     epoch, place = divmod(run.step, per_epoch)
@@ -157,8 +156,8 @@ def _batch(run: "_Run", data: TensorData) -> tuple[Tensor, Context, Tensor | Non
 
 
 def _step(run: "_Run", wrapped: torch.nn.Module, data: TensorData) -> float:
-    """One update; returns the mean loss over the whole batch, in nats."""
-    config, accelerator = run.recipe.train, run.accelerator
+    """One update; returns the mean loss over the whole batch, in the unit of the data."""
+    config, accelerator = run.config, run.accelerator
     wrapped.train()
     x, context, noise = _batch(run, data)
     # For dropout; processes differ in what they drop.
@@ -174,19 +173,25 @@ def _step(run: "_Run", wrapped: torch.nn.Module, data: TensorData) -> float:
         torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.grad_clip)
     run.optimizer.step(learning_rate(config, run.step))
     run.update_average()
-    mean = accelerator.reduce(loss.detach().double(), "mean")
-    return float(mean)
+    nats = accelerator.reduce(loss.detach().double(), "mean")
+    if data.spec.unit == "perplexity":  # of the batch, where all words count the same, whatever the document
+        words = accelerator.reduce((x >= 0).flatten(1).sum(1).double().mean(), "mean")
+        return float((nats / words).exp())
+    return float(nats) / (run.model.config.dims * math.log(2)) if data.spec.unit == "bits/dim" else float(nats)
 
 
 class _Run:
     """The state of a training run, and where it is kept."""
 
-    def __init__(self, recipe: Recipe, model: Model, directory: Path, accelerator: Accelerator) -> None:
-        self.recipe, self.model, self.directory, self.accelerator = recipe, model, directory, accelerator
+    def __init__(
+        self, recipe: Recipe, config: TrainConfig, model: Model, directory: Path, accelerator: Accelerator
+    ) -> None:
+        self.recipe, self.config = recipe, config
+        self.model, self.directory, self.accelerator = model, directory, accelerator
         self.is_main: bool = accelerator.is_main_process
         model.to(accelerator.device)
-        self.optimizer = Optimizer(model, recipe.train)
-        averaged = model.named_parameters() if recipe.train.ema is not None else ()
+        self.optimizer = Optimizer(model, config)
+        averaged = model.named_parameters() if config.ema is not None else ()
         self.average = {name: value.detach().clone() for name, value in averaged}
         self.best: dict[str, Tensor] = {}
         self.best_value, self.best_step, self.worse = math.inf, 0, 0
@@ -199,21 +204,12 @@ class _Run:
 
     @property
     def exhausted(self) -> bool:
-        patience = self.recipe.train.patience
+        patience = self.config.patience
         return patience is not None and self.worse >= patience
 
     def setup(self) -> dict[str, Any]:
         """The effective set-up, for people and for metrics.json."""
-        device = self.accelerator.device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-        return {
-            "hardware": name,
-            "processes": self.accelerator.num_processes,
-            "threads": torch.get_num_threads(),
-            "precision": self.recipe.train.precision,
-            "torch": torch.__version__,
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-        }
+        return {**provenance.setup(self.model, self.accelerator), "precision": self.config.precision}
 
     # ---- weights
 
@@ -224,7 +220,7 @@ class _Run:
     @torch.no_grad()
     def update_average(self) -> None:
         """Moves the running average towards the weights; early on it forgets faster (1 + t) / (10 + t)."""
-        decay = self.recipe.train.ema
+        decay = self.config.ema
         if decay is None:
             return
         rate = 1 - min(decay, (1 + self.step) / (10 + self.step))
@@ -241,7 +237,7 @@ class _Run:
         candidate = self._evaluated_weights()
         self.model.load_state_dict(candidate, strict=False)  # without the second names of tied weights
         value = evaluate(
-            self.model, held_out, num_examples=self.recipe.train.eval_examples, accelerator=self.accelerator
+            self.model, held_out, num_examples=self.config.eval_examples, accelerator=self.accelerator
         ).value
         self.model.load_state_dict(training)
         if value < self.best_value:
@@ -326,30 +322,16 @@ class _Run:
         self.save()
         if self.best:
             self.model.load_state_dict(self.best, strict=False)
-        dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.recipe.train.weights_dtype]
+        dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.config.weights_dtype]
         loading.save_model(self.model, self.directory, dtype)
         pictures.training_curve(self.curve, data.spec.unit, self.directory / "curve.png")
-        metrics = self.directory / "metrics.json"
-        facts = json.loads(metrics.read_text()) if metrics.is_file() else {}
-        facts |= {
-            "training": {
-                **self.setup(),
-                "data": data.fingerprint,
-                "steps": self.step,
-                "best_step": self.best_step,
-                "examples": self.step * self.recipe.train.batch_size,
-                "seconds": round(self.seconds),
-                "cpu_seconds": round(self.cpu_seconds),
-            }
+        facts = {
+            **self.setup(),
+            "data": data.fingerprint,
+            "steps": self.step,
+            "best_step": self.best_step,
+            "examples": self.step * self.config.batch_size,
+            "seconds": round(self.seconds),
+            "cpu_seconds": round(self.cpu_seconds),
         }
-        with replacing(metrics) as path:
-            path.write_text(json.dumps(facts, indent=2) + "\n")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} cores of {models[0]}" if models else platform.machine()
+        provenance.record(self.directory, facts)

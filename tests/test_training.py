@@ -23,8 +23,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import arzoo
-from arzoo import registry, training
-from arzoo.recipe import Published, Recipe, TrainConfig, load_recipe
+from arzoo import fitting, registry, training
+from arzoo.recipe import FitConfig, Published, Recipe, TrainConfig, load_recipe
 
 PLUGIN = """
 import torch
@@ -94,6 +94,14 @@ ema = 0.9
 muon = ["layers.*.weight"]
 eval_every = 15
 """
+FVSBN = """\
+family = "fvsbn"
+dataset = "dots"
+[model]
+ordering = "random"
+[fit]
+seed = 3
+"""
 TIED = """\
 family = "tied"
 dataset = "dots"
@@ -140,6 +148,7 @@ def dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     registry.installed.cache_clear()
     (tmp_path / "made.toml").write_text(MADE)
     (tmp_path / "tied.toml").write_text(TIED)
+    (tmp_path / "fvsbn.toml").write_text(FVSBN)
     arzoo.load_data("dots", "train")  # decoded once, before children race for it
     yield tmp_path
     registry.installed.cache_clear()
@@ -440,3 +449,97 @@ def test_a_recipe_does_not_repeat_what_the_data_set_fixes(tmp_path: Path) -> Non
     path.write_text(MADE.replace("[model]", "[model]\nevent_shape = [1, 3, 4]"))
     with pytest.raises(ValueError, match="the data set fixes"):
         load_recipe(path)
+
+
+# ---- fits
+
+
+def test_a_recipe_may_fit_instead_of_training(dots: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = training.train(load_recipe(dots / "fvsbn.toml"), dots / "run")
+    assert sorted(path.name for path in run.iterdir()) == ["config.json", "metrics.json", "model.safetensors"]
+    facts = json.loads((run / "metrics.json").read_text())["training"]
+    model, held_out = arzoo.load(run), arzoo.load_data("dots", "validation")
+    data = arzoo.load_data("dots", "train")
+    assert facts["validation"] == pytest.approx(arzoo.evaluate(model, held_out).value, rel=1e-6)
+    assert (facts["examples"], facts["data"], facts["processes"]) == (56, data.fingerprint, 1)
+    assert facts["seconds"] >= 0 and facts["cpu_seconds"] >= 0 and facts["parameters"] == 12 * 11 // 2 + 12
+    assert "steps" not in facts
+    assert re.search(r"fitted in \d+ s, validation \d+\.\d{4} nats", capsys.readouterr().err)
+    bits = data.batch(torch.arange(len(data)))[0]
+    marginals = type(model)(model.config)
+    marginals.initialize(bits)
+    assert float(model.log_prob(bits).mean().detach()) > float(marginals.log_prob(bits).mean().detach())
+
+
+def test_the_same_fit_gives_the_same_weights(dots: Path) -> None:
+    what = load_recipe(dots / "fvsbn.toml")
+    other = dataclasses.replace(what, fit=FitConfig(seed=4))
+    folders = [training.train(each, dots / name) for each, name in ((what, "first"), (what, "again"), (other, "other"))]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_a_checkpoint_is_not_fitted_over(dots: Path) -> None:
+    arzoo.create_model("nade", {"event_shape": (12,), "hidden_size": 2}).save_pretrained(dots / "run")
+    before = (dots / "run" / "model.safetensors").read_bytes()
+    with pytest.raises(FileExistsError, match="holds a checkpoint; name another directory"):
+        training.train(load_recipe(dots / "fvsbn.toml"), dots / "run")
+    assert (dots / "run" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("fvsbn", "made"), r"made cannot be fitted; give its recipe a table \[train\] instead of \[fit\]"),
+        (('ordering = "random"', 'orderings = "random"'), "has no field 'orderings'"),
+        (('"dots"', '"dotz"'), "no data set 'dotz'"),
+    ],
+)
+def test_a_fit_that_cannot_be_leaves_nothing(dots: Path, change: tuple[str, str], message: str) -> None:
+    text = FVSBN.replace(*change)
+    (dots / "wrong.toml").write_text(text)
+    with pytest.raises((ValueError, LookupError), match=message):
+        training.train(load_recipe(dots / "wrong.toml"), dots / "run")
+    assert not (dots / "run").exists()
+
+
+def test_a_fit_under_which_a_validation_example_is_impossible_is_refused(dots: Path) -> None:
+    (dots / "tables.toml").write_text('family = "tabular"\ndataset = "dots"\n[model]\nsmoothing = 0.0\n[fit]\n')
+    with pytest.raises(ValueError, match="a validation example has no probability under the fitted tabular; smooth it"):
+        training.train(load_recipe(dots / "tables.toml"), dots / "run")
+    assert not (dots / "run").exists()
+
+
+def test_a_fit_of_several_processes_is_refused(dots: Path) -> None:
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "arzoo", "train", str(dots / "fvsbn.toml"), "-o", str(dots / "run")]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "a fit runs in one process, 2 were started; start it by itself" in done.stderr
+
+
+def test_a_long_fit_tells_how_far_it_is(dots: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(fitting, "LINE_SECONDS", 0.0)
+    training.train(load_recipe(dots / "fvsbn.toml"), dots / "run")
+    shares = re.findall(r"fitted (\d+)%", capsys.readouterr().err)
+    assert shares == sorted(shares, key=int) and shares[-1] == "100"
+
+
+@pytest.mark.parametrize("tables", ["", "[train]\nsteps = 1\nbatch_size = 1\nlr = 1e-3\n[fit]\n"])
+def test_a_recipe_either_trains_or_fits(tmp_path: Path, tables: str) -> None:
+    (tmp_path / "wrong.toml").write_text(f'family = "fvsbn"\ndataset = "dots"\n{tables}')
+    with pytest.raises(ValueError, match=r"wrong.toml: a recipe has one of the tables \[train\] and \[fit\]"):
+        load_recipe(tmp_path / "wrong.toml")
+
+
+def test_what_must_stay_between_two_calls(dots: Path) -> None:
+    fits, trains = load_recipe(dots / "fvsbn.toml"), recipe(dots)
+    assert fits.what_must_stay() == {
+        "family": "fvsbn",
+        "dataset": "dots",
+        "model": {"ordering": "random"},
+        "fit": {"seed": 3},
+    }
+    assert trains.what_must_stay().keys() == {"family", "dataset", "model", "train"}
+    assert not {"steps", "patience"} & trains.what_must_stay()["train"].keys()

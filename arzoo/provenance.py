@@ -1,0 +1,42 @@
+"""Where weights come from: the facts of a training, for people and for metrics.json."""
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from arzoo.files import replacing
+from arzoo.model import Model
+
+
+def setup(model: Model, accelerator: Accelerator) -> dict[str, Any]:
+    """What trains, and how much of it there is."""
+    device = accelerator.device
+    return {
+        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "processes": accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def record(directory: Path, training: dict[str, Any]) -> None:
+    """Puts the facts of a training into the metrics.json of its checkpoint; what else it holds stays."""
+    metrics = directory / "metrics.json"
+    facts = json.loads(metrics.read_text()) if metrics.is_file() else {}
+    with replacing(metrics) as path:
+        path.write_text(json.dumps({**facts, "training": training}, indent=2) + "\n")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores of {models[0]}" if models else platform.machine()
