@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hub_server import Hub
 
 import arzoo
 from arzoo import testing
@@ -34,11 +35,20 @@ def test_the_first_program_runs() -> None:
     assert names["filled"].exact, "the upper half comes first in the order"  # type: ignore[attr-defined]
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")  # the client's own
+def test_the_program_for_the_hub_runs(hub: Hub) -> None:
+    program = PROGRAMS[1].replace("ORGANISATION", "ann")
+    arzoo.load("nade-binarized_mnist").push_to_hub("ann/nade-mine", license="cc-by-sa-3.0", tag="v1")
+    exec(compile("import arzoo\n" + program, "README.md", "exec"), {})
+    assert hub.is_private("ann/nade-mine")
+    assert b"\nlicense: mit\n" in hub.file("ann/nade-mine", "README.md")
+
+
 def test_the_family_of_the_readme_is_a_density(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("coin_plugin")
     monkeypatch.setitem(sys.modules, "coin_plugin", module)
     imports = "import torch\nimport arzoo\nfrom arzoo.distributions import Bernoulli\n"
-    exec(compile(imports + PROGRAMS[1], "README.md", "exec"), module.__dict__)
+    exec(compile(imports + PROGRAMS[2], "README.md", "exec"), module.__dict__)
     assert [family.family for family in module.arzoo_families()] == ["coin"]
     testing.check_family(module.Coin)
 
