@@ -75,7 +75,7 @@ class Registry:
         block: Collection[str] = (),
         allow: Collection[str] | None = None,
     ) -> None:
-        plugins = sorted(map(_plugin, entry_points), key=_rank)
+        plugins = sorted(_plugins(entry_points), key=_rank)
         self._plugins = _mark_conflicts([_mark_blocked(plugin, block, allow) for plugin in plugins])
         self._loaded: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._failed: dict[tuple[str, str, str], str] = {}
@@ -247,12 +247,19 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def _plugin(point: EntryPoint) -> PluginInfo:
-    distribution = (point.dist and point.dist.name) or "an unnamed package"
-    version = (point.dist and point.dist.version) or "of unknown version"
-    return PluginInfo(
-        name=point.name, group=point.group, distribution=distribution, version=version, module=point.value
-    )
+def _plugins(points: Iterable[EntryPoint]) -> list[PluginInfo]:
+    points, plugins = list(points), []
+    packages: dict[int, tuple[str, str]] = {}  # each read once, for that parses all of a package's metadata
+    for point in points:
+        package, key = point.dist, id(point.dist)
+        if key not in packages:
+            name, version = (package.name, package.version) if package else ("", "")
+            packages[key] = name or "an unnamed package", version or "of unknown version"
+        name, version = packages[key]
+        plugins.append(
+            PluginInfo(name=point.name, group=point.group, distribution=name, version=version, module=point.value)
+        )
+    return plugins
 
 
 def _rank(plugin: PluginInfo) -> tuple[bool, str, str, str]:

@@ -108,7 +108,7 @@ class FVSBN(arzoo.Autoregressive):
         Arguments:
             strengths: What is tried; each site keeps what is best for it on the validation events.
         """
-        if not strengths or not min(strengths) > 0:
+        if not strengths or not all(0 < strength < torch.inf for strength in strengths):
             raise ValueError(f"strengths must be one or more numbers above 0, got {tuple(strengths)}")
         order = self.order()
         events, held_out = (self.check_events(each).flatten(1)[:, order] for each in (x, validation))
@@ -172,7 +172,7 @@ class _Regressions:
         """
         outputs = (self._doubles @ weights.flatten(1)).view_as(self._targets)
         if self._absent is None:
-            normaliser, probs = F.softplus(outputs).squeeze(-1), outputs.sigmoid()
+            normaliser, probs = F.softplus(outputs, threshold=40).squeeze(-1), outputs.sigmoid()
         else:
             present = outputs + self._absent
             normaliser, probs = present.logsumexp(-1), present.softmax(-1)
@@ -183,13 +183,14 @@ class _Regressions:
         penalty = weights.new_full((len(weights), 1, 1), strength)
         penalty[0] = 0
         losses, probs = self._penalised(weights, penalty)
+        root = self._inverse_root(probs, penalty)
         for _ in range(100):
             gradient = (self._doubles.t() @ (probs - self._targets).flatten(1)).view_as(weights)
             gradient = gradient * self._before[..., None] + penalty * weights
             going = ~(gradient.abs().amax((0, 2)) <= TOLERANCE * len(self._inputs))  # (G,)
             if not going.any():
                 return weights
-            direction = self._direction(gradient, probs, penalty) * going[:, None]
+            direction = self._direction(gradient, probs, penalty, root) * going[:, None]
             slope, step = _dot(gradient, direction), torch.ones_like(losses)
             while True:
                 moved = weights + step[:, None] * direction
@@ -205,9 +206,8 @@ class _Regressions:
         losses, probs = self.losses(weights)
         return losses + (penalty * weights.square()).sum((0, 2)) / 2, probs
 
-    def _direction(self, gradient: Tensor, probs: Tensor, penalty: Tensor) -> Tensor:
-        """Newton's step -H^-1 g, nearly: some conjugate gradients in the metric of a Hessian of sampled events."""
-        root = self._inverse_root(probs, penalty)
+    def _direction(self, gradient: Tensor, probs: Tensor, penalty: Tensor, root: Tensor) -> Tensor:
+        """Newton's step -H^-1 g, nearly: some conjugate gradients, in the metric of `_inverse_root`."""
         before, probs, penalty = self._before[..., None].float(), probs.float(), penalty.float()
 
         def curvature(v: Tensor) -> Tensor:  # H v
@@ -251,6 +251,7 @@ class _Regressions:
             rows = torch.searchsorted(running, levels * running[-1]).clamp_max(len(running) - 1)
             sample = self._inputs[:, :num].index_select(0, rows)
             hessian = (sample.t() @ sample).double() * (running[-1] / SAMPLED_EVENTS)
+            # Where all is certain, or a category absent, nothing holds the bias.
             hessian.diagonal().add_(penalty[:num].flatten().clamp_min(1e-6))
             factor = torch.linalg.cholesky(hessian)
             root[:num, :num] = torch.linalg.solve_triangular(factor, torch.eye(num).to(factor), upper=False)

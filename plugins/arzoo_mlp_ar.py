@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import arzoo
 from arzoo.model import Context, NamedContext
-from arzoo.nn import MaskedLinear
 from arzoo.scalars import discrete_scalars
 
 CHUNK = 64
@@ -53,7 +53,7 @@ class MLPAR(arzoo.Autoregressive):
         self.chunks = torch.arange(config.dims).split(CHUNK)
         width = self.scalars.num_inputs
         self.layers = nn.ModuleList(
-            MaskedLinear(max(int(sites[-1]), 1) * width, len(sites) * config.hidden_size) for sites in self.chunks
+            nn.Linear(max(int(sites[-1]), 1) * width, len(sites) * config.hidden_size) for sites in self.chunks
         )  # A and c
         self.output = nn.Parameter(torch.randn(config.dims, config.hidden_size, self.scalars.num_outputs) * 0.01)  # V
         self.output_bias = nn.Parameter(torch.zeros(config.dims, self.scalars.num_outputs))  # b
@@ -85,9 +85,11 @@ class MLPAR(arzoo.Autoregressive):
         sources = torch.arange(self.config.dims, device=x.device).repeat_interleave(self.scalars.num_inputs)
         parts = []
         for layer, sites in zip(self.layers, self.chunks, strict=True):
-            seen = inputs[:, : layer.in_features]
+            assert isinstance(layer, nn.Linear)
             units = sites.to(x.device).repeat_interleave(self.config.hidden_size)
-            parts.append(layer(seen, units[:, None] > sources[: layer.in_features]))
+            # Five times as fast as a product with the mask.
+            weight = torch.where(units[:, None] > sources[: layer.in_features], layer.weight, 0.0)
+            parts.append(F.linear(inputs[:, : layer.in_features], weight, layer.bias))
         hidden = torch.cat(parts, 1).sigmoid().view(len(x), *self.output.shape[:2])  # (B, D, H)
         outputs = torch.einsum("bdh,dho->bdo", hidden, self.output) + self.output_bias
         return self.scalars.distribution(outputs[:, order.argsort()].view(*x.shape, -1))
@@ -108,7 +110,7 @@ class _Decoder(arzoo.Decoder):
         # For every site: c_i, A_i and the inputs that they see.
         self._units: list[tuple[Tensor, Tensor, Tensor]] = []
         for layer in model.layers:
-            assert isinstance(layer, MaskedLinear)
+            assert isinstance(layer, nn.Linear)
             biases, weights = layer.bias.detach().split(size), layer.weight.detach().split(size)
             for bias, weight in zip(biases, weights, strict=True):
                 end = len(self._units) * width

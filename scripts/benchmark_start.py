@@ -33,9 +33,9 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     for arguments in COMMANDS:
         print(f"arzoo {' '.join(arguments):12} {median(['-m', 'arzoo', *arguments], repeats):.3f} s")
-    torch = median(["-c", "import torch"], repeats)
-    load = median(["-c", f"import torch, arzoo; arzoo.load({CHECKPOINT!r})"], repeats)
-    print(f"arzoo.load({CHECKPOINT!r}): {load - torch:.3f} s beyond the {torch:.3f} s of importing torch")
+    imports, loads = ["-c", "import torch"], ["-c", f"import torch, arzoo; arzoo.load({CHECKPOINT!r})"]
+    beyond = [cpu_seconds(loads) - cpu_seconds(imports) for _ in range(repeats)]  # in turn: other work weighs on both
+    print(f"arzoo.load({CHECKPOINT!r}): {statistics.median(beyond):.3f} s beyond importing torch")
 
 
 if __name__ == "__main__":

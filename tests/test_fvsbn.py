@@ -258,7 +258,7 @@ def test_progress_rises_to_one() -> None:
     assert shares == sorted(shares) and shares[-1] == 1.0 and len(shares) == 2
 
 
-@pytest.mark.parametrize("strengths", [(), (0.0,), (1.0, -2.0), (math.nan,)])
+@pytest.mark.parametrize("strengths", [(), (0.0,), (1.0, -2.0), (1.0, math.nan), (math.inf,)])
 def test_strengths_that_are_none_are_refused(strengths: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="strengths must be one or more numbers above 0"):
         new("bits").fit(data("bits", 5), data("bits", 5), strengths=strengths)

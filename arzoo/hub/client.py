@@ -143,7 +143,11 @@ def _explain_refusal(error: Any, api: HfApi, repo_id: str, revision: str | None)
     has_token, reads = "authorization" in request.headers, request.method in ("GET", "HEAD")
     unknown = isinstance(error, errors.RepositoryNotFoundError)
     if status == 401 and (has_token or not reads) and not (unknown and reads):
-        fault = f"{hub} does not take the token ({reason})" if has_token else f"{hub} asks for a token"
+        fault = (
+            f"{hub} does not take the token for {repo_id} ({reason})"
+            if has_token
+            else f"{hub} asks for a token for {repo_id}"
+        )
         return PermissionError(f"{fault}; log in: hf auth login, or set HF_TOKEN")
     if unknown or status == 401:
         return LookupError(

@@ -152,7 +152,8 @@ def _fetch(api: HfApi, cache: _Cache, revision: str, files: Collection[str]) -> 
         if name in files and name not in listed:
             raise FileNotFoundError(f"{where} is no checkpoint of arzoo: it has no {name}")
     for name in filter(listed.__contains__, files):  # config.json is the first
-        expected, size = "", listed[name].size
+        size, lfs = listed[name].size, listed[name].lfs
+        expected = (lfs.sha256 if lfs else listed[name].blob_id) or ""
         if name == WEIGHTS:
             expected = _expected_weights(where, read_config_of(where, cache.snapshot(commit)), listed[name])
         elif isinstance(size, int) and size > _LARGEST:
