@@ -160,7 +160,7 @@ def test_mixtures_against_the_formula(component: str) -> None:
     captured = []
     model.output.register_forward_hook(lambda module, inputs, output: captured.append(output))
     got = model.site_log_prob(x).detach().double()
-    direct = model.direct(x, (model.degrees(0)[-1][:, None] > model.degrees(0)[0]).float())
+    direct = model.direct(x, model.degrees(0)[-1][:, None] > model.degrees(0)[0])
     outputs = (captured[0] + direct).detach().double().view(5, 3, 3, 2)  # logits, locations, widths
     logits, location = outputs[:, :, 0], outputs[:, :, 1]
     scale = 0.2 + (1 + outputs[:, :, 2].exp()).log()

@@ -44,7 +44,8 @@ def train(
     except KeyboardInterrupt:
         if not is_main:
             raise typer.Exit(130) from None
-        raise KeyboardInterrupt("; the same command goes on from the last state that was saved") from None
+        then = "goes on from the last state that was saved" if loaded.train else "begins again"
+        raise KeyboardInterrupt(f"; the same command {then}") from None
     except Exception:
         if is_new and os.listdir(directory) == ["recipe.toml"]:  # it never began
             (directory / "recipe.toml").unlink()
