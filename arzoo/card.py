@@ -147,9 +147,9 @@ def named_in_card(text: str) -> str | None:
 
 
 def _name(text: str, folder: str) -> str:
-    """What the card says that `arzoo.load` takes, if it can still be true of the folder."""
+    """What `arzoo.load` takes: the name on the Hub that the card says, else that of the folder."""
     found = named_in_card(text)
-    return found if found and found.endswith(f"/{folder}") else folder
+    return found if found and "/" in found else folder
 
 
 def _metrics(directory: Path) -> dict[str, Any]:

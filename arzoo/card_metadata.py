@@ -18,11 +18,13 @@ import yaml
 from arzoo.card_merging import line_end
 from arzoo.card_sections import Facts, metric_name
 from arzoo.registry import one_line
+from arzoo.schema import number_in
 
 if TYPE_CHECKING:
     from arzoo.evaluation import Evaluation
 
 _FRONT = re.compile(r"(\s*---[ \t]*\r?\n)(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+_MOST_ALIASES = 20
 _WEIGHTS = "weights_sha256"  # key of a metric's args
 
 
@@ -93,8 +95,8 @@ def stated(front: dict[str, Any], test: Evaluation, sha256: str) -> float | None
         if (data.get("name"), data.get("config"), data.get("split")) == (test.dataset, test.protocol, test.split):
             for metric in result["metrics"]:
                 if _weights(metric) == sha256 and metric.get("type") == _metric_type(test):
-                    value = metric.get("value")
-                    return float(value) if isinstance(value, int | float) else nan
+                    value = number_in(metric.get("value"))
+                    return nan if value is None else value
     return None
 
 
@@ -106,9 +108,21 @@ def _span(text: str) -> tuple[int, int]:
     return found.span(2) if found else (0, 0)
 
 
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Takes a few aliases at most: some lines of them can stand for more than any memory holds."""
+
+    aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.aliases += self.check_event(yaml.AliasEvent)
+        if self.aliases > _MOST_ALIASES:
+            raise ValueError(f"it has more than {_MOST_ALIASES} aliases")
+        return super().compose_node(parent, index)
+
+
 def _load(text: str) -> dict[str, Any] | None:
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
         raise ValueError(f"the front matter is no YAML: {one_line(error)}") from None
     if values is not None and not isinstance(values, dict):

@@ -36,6 +36,7 @@ WEIGHTS = "model.safetensors"
 NEW_CONFIG = "config.json.new"
 _LARGEST_JSON = 2**20  # bytes; no honest file comes near it
 _LARGEST_HEADER = 2**24
+_LONGEST_NAME = 200
 DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 """Bytes of a number in safetensors, by the name of its type there."""
 _FIELDS = {
@@ -101,6 +102,9 @@ def parse_config(file: Path) -> dict[str, Any]:
         )
     _check_fields(config, _FIELDS, str(file))
     _check_fields(config["weights"], _WEIGHTS_FIELDS, f"{file}: weights")
+    for name in ("family", "package", "arzoo_version"):
+        if len(config[name] or "") > _LONGEST_NAME:
+            raise ValueError(f"{file}: {name} has more than {_LONGEST_NAME} characters; it is none of arzoo's")
     if given != FORMAT:
         raise ValueError(f"{file}: format must be {FORMAT}, got {given}")
     return config
@@ -128,7 +132,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def _check_fields(values: dict[str, Any], fields: dict[str, Any], where: str) -> None:
     for name in values:
         if name not in fields:
-            raise ValueError(f"{where}: there is no field {name!r}; its fields are {', '.join(fields)}")
+            raise ValueError(f"{where}: there is no field {name[:100]!r}; its fields are {', '.join(fields)}")
     for name, kind in fields.items():
         if name not in values:
             raise ValueError(f"{where}: the field {name!r} is missing")

@@ -263,4 +263,5 @@ def _stored_kind(tensor: StoredTensor) -> str:
 
 
 def _first_few(items: list[str]) -> str:
-    return ", ".join(items[:4]) + (f" and {len(items) - 4} more" if len(items) > 4 else "")
+    shown = [item if item.isprintable() and len(item) < 200 else repr(item[:100]) for item in items[:4]]
+    return ", ".join(shown) + (f" and {len(items) - 4} more" if len(items) > 4 else "")

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from arzoo.data import DatasetSpec
     from arzoo.model import Model
 
+_LARGEST = 2**14  # bytes; a recipe is short, and TOML of many dots takes far more memory than its text
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -152,7 +154,7 @@ class Recipe:
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
-    """The recipe in a TOML file, or that of an installed checkpoint.
+    """The recipe in a TOML file, or that of a checkpoint.
 
     Arguments:
         name_or_path: A file whose name ends in .toml, or what `arzoo.load` takes.
@@ -163,9 +165,13 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         ValueError: The file is no TOML, or no recipe.
     """
     path = recipe_path(name_or_path)
+    with open(path, "rb") as file:
+        text = file.read(_LARGEST + 1)
+    if len(text) > _LARGEST:
+        raise ValueError(f"{path} is larger than {_LARGEST} bytes; it is no recipe")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(text.decode())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no TOML: {error}") from None
     return schema.build(Recipe, values, str(path))
 
@@ -174,9 +180,9 @@ def recipe_path(name_or_path: str | Path) -> Path:
     """Where the file that `load_recipe` reads lies."""
     path = Path(name_or_path).expanduser()
     if path.suffix != ".toml":
-        from arzoo import checkpoints
+        from arzoo import hub
 
-        path = checkpoints.find_checkpoint(name_or_path) / "recipe.toml"
+        path = hub.locate(name_or_path, files=("recipe.toml",)) / "recipe.toml"
     if not path.is_file():
         raise FileNotFoundError(f"there is no recipe at {path}")
     return path

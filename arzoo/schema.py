@@ -109,3 +109,11 @@ def _wants_tuple(cls: type, name: str) -> bool:
 
 def _tuples(value: object) -> object:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def number_in(value: object) -> float | None:
+    """A number that somebody wrote; None if it is none, or none that a float can hold."""
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None

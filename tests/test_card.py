@@ -386,7 +386,8 @@ def test_the_command_writes_or_checks_a_card(measured: Path) -> None:
     assert run(folder).stdout == checked.stdout and readme.exists()
     done = run(folder, "--check")
     assert (done.exit_code, done.stdout) == (0, f"{readme} is up to date\n")
-    assert '+model = arzoo.load("me/' in run(folder, "--name", f"me/{toy_zoo.NAME}").stdout
+    assert '+model = arzoo.load("me/mine")' in run(folder, "--name", "me/mine").stdout
+    assert run(folder).stdout == f"{readme} is up to date\n"  # the name on the Hub stays
     assert "+license: cc-by-nc-sa-4.0" in run(folder, "--license", "cc-by-nc-sa-4.0").stdout
     readme.write_text(readme.read_text().replace("integers 0 to 1", "bits"))
     for arguments in ([folder], [folder, "--check"]):

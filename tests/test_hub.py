@@ -498,7 +498,11 @@ model-index:
     hub.create("zoo/nade-toy", {**files, "README.md": card}, private=True)
     odd = "---\nlibrary_name: arzoo\nignore_metadata_errors: true\ntags: 3\nmodel-index: [3, {results: {}}]\n---\n"
     hub.create("bob/odd", {"README.md": odd.encode()})
+    for name, metric in (("huge", f"bits_per_dim, value: {10**400}"), ("other", "accuracy, value: 0.97")):
+        told = f"library_name: arzoo\nmodel-index: [{{name: x, results: [{{metrics: [{{type: {metric}}}]}}]}}]"
+        hub.create(f"bob/{name}", {"README.md": f"---\n{told}\n---\n".encode()})
     hub.create("bob/bert", {"README.md": b"---\nlibrary_name: transformers\n---\n"})
+    unread = ("bob/huge", "bob/other")  # a number that no float holds, and one in a unit that is none of ours
     found = {model.name: model for model in library.list_models()}
     assert found == {
         "zoo/nade-toy": library.CommunityModel(
@@ -512,11 +516,11 @@ model-index:
             commit=hub.head("zoo/nade-toy"),
             private=True,
         ),
-        "bob/odd": library.CommunityModel(name="bob/odd", commit=hub.head("bob/odd")),
+        **{name: library.CommunityModel(name=name, commit=hub.head(name)) for name in ("bob/odd", *unread)},
     }
     assert [model.name for model in library.list_models(author="zoo")] == ["zoo/nade-toy"]
     assert [model.name for model in library.list_models(search="odd")] == ["bob/odd"]
-    assert [model.name for model in library.list_models(token=False)] == ["bob/odd"]
+    assert [model.name for model in library.list_models(token=False)] == ["bob/huge", "bob/odd", "bob/other"]
 
 
 def test_a_list_goes_over_all_pages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ The tables say what breaks (a fault of `hub_server`, or what `BROKEN` does), at 
 (0: for all of them), and what comes of it: RIGHT, or the error's type and words of its message; EITHER of these.
 """
 
+import importlib.util
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -256,13 +257,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that the client would have slept before it tried again; it is quick to lose patience, too."""
+def waits(monkeypatch: pytest.MonkeyPatch, fault: str) -> list[float]:
+    """Seconds that the client would have slept before it tried again; with a slow Hub it loses patience soon."""
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    for module, name in ((pulling, "ANSWER_TIMEOUT"), (pushing, "ANSWER_TIMEOUT"), (client, "_TIMEOUT")):
-        monkeypatch.setattr(module, name, 0.3)
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    if fault == "slow":
+        for module, name in ((pulling, "ANSWER_TIMEOUT"), (pushing, "ANSWER_TIMEOUT"), (client, "_TIMEOUT")):
+            monkeypatch.setattr(module, name, 0.3)
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
     return slept
 
 
@@ -466,10 +468,8 @@ def push_through(
 ) -> None:
     """Pushes once with the fault and once without; the Hub must have one commit more, with the whole checkpoint."""
     names = ("README.md", "config.json", "model.safetensors")
-    options: dict[str, Any] = {
-        "revision": "exp" if step == "branch" else "main",
-        "tag": "v1" if step == "tag" else None,
-    }
+    revision, tag = ("exp" if step == "branch" else "main"), ("v1" if step == "tag" else None)
+    options: dict[str, Any] = {"revision": revision, "tag": tag}
     if step != "create":
         hub.create(REPO, {**contents(folders[0]), "theirs.txt": b"0"})
     before = hub.history(REPO) if hub.exists(REPO) else []
@@ -486,7 +486,7 @@ def push_through(
         """How many of ours there are; each is whole."""
         if not hub.exists(REPO):
             return 0
-        head = options["revision"] if options["revision"] in hub.refs(REPO) else "main"
+        head = revision if revision in hub.refs(REPO) else "main"
         there = hub.files(REPO, head)
         count = len(hub.history(REPO, head)) - max(len(before), 1) - rivals
         wanted = contents(folders[1]) if count else contents(folders[0]) if before else {}
@@ -498,9 +498,9 @@ def push_through(
     assert commits() == 0 or (step in ("commit", "tag") or found == RIGHT)
     assert arzoo.push(folders[1], REPO, **options).commit is not None or commits() == 1
     assert commits() == 1
-    assert options["tag"] is None or hub.refs(REPO)["refs/tags/v1"] == hub.head(REPO)
+    assert tag is None or hub.refs(REPO)["refs/tags/v1"] == hub.head(REPO)
     assert not before or hub.file(REPO, "theirs.txt") == (b"1" if rivals else b"0")
-    assert same(arzoo.from_pretrained(REPO, revision=options["revision"]), model(1))
+    assert same(arzoo.from_pretrained(REPO, revision=revision), model(1))
 
 
 def test_a_card_without_a_licence_is_not_pushed(hub: Hub, folders: list[Path]) -> None:
@@ -508,3 +508,19 @@ def test_a_card_without_a_licence_is_not_pushed(hub: Hub, folders: list[Path]) -
     with pytest.raises(ValueError, match=r"README\.md names no licence; choose one: arzoo card"):
         arzoo.push(folders[0], REPO)
     assert hub.requests == [] and not hub.exists(REPO)
+
+
+# ---- at random
+
+
+def test_no_damage_of_a_cached_checkpoint_is_accepted(hub: Hub, folders: list[Path], tmp_path: Path) -> None:
+    path = Path(__file__).parent.parent / "scripts" / "soak_corruption.py"
+    spec = importlib.util.spec_from_file_location("soak_corruption", path)
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    commit = hub.create(REPO, contents(folders[0]))
+    arzoo.pull(REPO)
+    found = list(script.damages(tmp_path / "hub", REPO, commit, 300, seed=0))
+    assert len({(damage.file, damage.kind) for damage in found}) >= 10
+    assert not [damage for damage in found if damage.accepted]

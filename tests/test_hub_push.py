@@ -187,6 +187,26 @@ def test_a_branch_that_went_on_is_refused(hub: Hub, folder: Path, through: str) 
     assert arzoo.push(folder, "ann/toy").commit == hub.head("ann/toy")
 
 
+@pytest.mark.parametrize(
+    ("through", "path", "time"),
+    [("push", "/api/repos/create", 1), ("push_to_hub", "/api/repos/create", 1), ("push_to_hub", "/api/models/*", 2)],
+)
+def test_a_repository_that_somebody_made_meanwhile_is_theirs(
+    hub: Hub, folder: Path, through: str, path: str, time: int
+) -> None:
+    asked: list[str] = []
+
+    def meanwhile() -> None:
+        asked.append(path)
+        if len(asked) == time:
+            hub.create("ann/toy", {"README.md": b"Theirs.\n"})
+
+    hub.before(path, meanwhile, times=time)
+    with pytest.raises(ValueError, match=r"pushed .* to ann/toy meanwhile, so nothing was pushed"):
+        arzoo.push(folder, "ann/toy") if through == "push" else toy().push_to_hub("ann/toy", license="mit")
+    assert hub.file("ann/toy", "README.md") == b"Theirs.\n"
+
+
 def test_a_push_without_an_answer_is_made_again(hub: Hub, folder: Path) -> None:
     hub.fault("lost", "*/commit/*")
     with pytest.raises(ConnectionError, match="cannot be reached for ann/toy"):
@@ -308,7 +328,7 @@ def test_push_and_pull_on_the_command_line(hub: Hub, folder: Path, tmp_path: Pat
     assert not hub.exists("ann/toy")
     told = output("push", str(folder), "ann/toy", "--tag", "v1", "--message", "First")
     head = hub.head("ann/toy")
-    assert told.endswith(f"\npushed to {hub.url}/ann/toy, commit {head} of main\n") and "license" not in told
+    assert told.endswith(f"\npushed to {hub.url}/ann/toy, commit {head} of main, tagged v1\n") and "license" not in told
     assert "no commit was made" in output("push", str(folder), "ann/toy")
     done = json.loads(output("push", str(folder), "ann/toy", "--json"))
     assert (done["commit"], done["dry_run"], done["files"][0]["change"]) == (None, False, "same")
@@ -428,3 +448,12 @@ def test_one_failure_does_not_stop_the_others_and_the_next_run_goes_on(
     assert out.endswith("\n2 pushed, 1 failed\n")
     assert publish("zoo") == 0
     assert capsys.readouterr().out.endswith("\n2 unchanged, 1 pushed\n")
+
+
+def test_the_recipe_of_a_repository_trains_under_its_name(hub: Hub, checkpoint: Path) -> None:
+    """What the card says: `arzoo train ORGANISATION/NAME` trains it again."""
+    write_card(checkpoint)
+    arzoo.push(checkpoint, "ann/nade-coins")
+    assert arzoo.load_recipe("ann/nade-coins") == arzoo.load_recipe(checkpoint / "recipe.toml")
+    output("train", "ann/nade-coins")
+    assert arzoo.load("./nade-coins").config == arzoo.load(checkpoint).config

@@ -115,6 +115,7 @@ def push(
     elif done.pull_request is not None:
         console.show(f"\nproposed in {done.pull_request}")
     elif done.commit is not None:
-        console.show(f"\npushed to {done.url}, commit {done.commit} of {revision}")
+        named = f", tagged {tag}" if tag else ""
+        console.show(f"\npushed to {done.url}, commit {done.commit} of {revision}{named}")
     else:
         console.show(f"\nnothing differs from {done.url}, branch {revision}: no commit was made")

@@ -31,11 +31,15 @@ def train(
     On two CPUs: ACCELERATE_USE_CPU=1 torchrun --nproc-per-node 2 -m arzoo train RECIPE
     """
     import arzoo
+    from arzoo import hub
     from arzoo.recipe import recipe_path
 
-    path = recipe_path(recipe)
-    stem = path.resolve().parent.name if path.name == "recipe.toml" else path.stem
-    directory = Path(stem) if output is None else output
+    path, given = recipe_path(recipe), Path(recipe)
+    if given.suffix == ".toml" and given.name != "recipe.toml":
+        name = given.stem
+    else:
+        name = hub.short_name(given.parent if given.suffix == ".toml" else recipe)
+    directory = Path(name) if output is None else output
     is_main = int(os.environ.get("RANK", "0")) == 0  # as torchrun and accelerate number their processes
     loaded = arzoo.load_recipe(path)
     is_new = _keep_recipe(path, directory, is_main)

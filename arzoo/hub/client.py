@@ -55,7 +55,8 @@ def check_revision(revision: str) -> None:
     Raises:
         ValueError: It is none.
     """
-    if not re.fullmatch(r"[^\s~^:?*\[\\/.-][^\s~^:?*\[\\\x00-\x1f\x7f]*", revision) or ".." in revision:
+    character = r"[^\s~^:?*\[\\\x00-\x1f\x7f-\x9f]"
+    if not re.fullmatch(f"(?![/.-]){character}+", revision) or ".." in revision:
         raise ValueError(f"{revision!r} is no branch, tag or commit")
 
 
@@ -181,9 +182,15 @@ def _near_revision(api: HfApi, repo_id: str, revision: str | None) -> str:
 
 def moved(api: HfApi, repo_id: str, revision: str | None) -> str:
     """What to say to one whose branch went on: who pushed, if the Hub tells."""
+    from huggingface_hub.utils import get_session
+
+    session = get_session()
+    before, session.timeout = session.timeout, ANSWER_TIMEOUT
     try:
         last = api.list_repo_commits(repo_id, revision=revision)[0]
         whose = f"{' and '.join(last.authors) or 'somebody'} pushed {last.title!r} to {repo_id}"
     except Exception:  # the name is not worth an error of its own
         whose = f"somebody else pushed to {repo_id}"
+    finally:
+        session.timeout = before
     return f"{whose} meanwhile, so nothing was pushed; look at it, and push again"

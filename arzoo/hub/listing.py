@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from arzoo.hub.client import connect, explained, library
 from arzoo.registry import list_families
+from arzoo.schema import number_in
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _TIMEOUT = 10.0  # seconds
-_UNITS = {"bits_per_dim": "bits/dim", "perplexity": "perplexity"}
+_UNITS = {"negative_log_likelihood": "nats", "bits_per_dim": "bits/dim", "perplexity": "perplexity"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class CommunityModel:
         name: "ORGANISATION/NAME", what `arzoo.load` takes.
         family: "" if the card has none.
         dataset: That a result in the card is on; "" if it has none.
-        value: The result; None if there is none.
+        value: The result; None if there is none in a unit of arzoo's.
         unit: Of the value: nats, bits/dim, perplexity.
         license: As the card has it; "" if it names none.
         downloads: As the Hub counts them.
@@ -88,14 +89,14 @@ def _describe(entry: Any) -> CommunityModel | None:
         return None
     card = _dict(entry.get("cardData"))
     result, metric = _measured(card)
-    value, downloads = metric.get("value"), entry.get("downloads")
-    value = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    unit, downloads = _UNITS.get(_text(metric.get("type")), ""), entry.get("downloads")
+    value = number_in(metric.get("value")) if unit else None
     return CommunityModel(
         name=entry["id"],
         family=_family(card.get("tags")),
         dataset=_text(_dict(result.get("dataset")).get("name")),
         value=value,
-        unit="" if value is None else _UNITS.get(_text(metric.get("type")), "nats"),
+        unit="" if value is None else unit,
         license=_text(card.get("license")),
         downloads=downloads if isinstance(downloads, int) else 0,
         commit=_text(entry.get("sha")),

@@ -301,7 +301,8 @@ def locate(
             local_files_only=local_files_only,
             files=files,
         )
-    except LookupError as error:
+    except (LookupError, FileNotFoundError, ConnectionError) as error:
         if not organised:
             raise
-        raise LookupError(f"no checkpoint {name!r} is installed; {did_you_mean(name, installed)}; {error}") from None
+        hint = f"no checkpoint {name!r} is installed; {did_you_mean(name, installed)}; {error}"
+        raise type(error)(hint) from None

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from arzoo.model import Model
 
 CARD = "README.md"
+ABSENT = "absent"
+"""In place of a parent commit: there was no repository."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ def push(
         create_pr: Propose the commit in a pull request instead.
         token: None for the one that `hf auth login` or HF_TOKEN left; it must be able to write.
         dry_run: Only say what would be done.
-        parent_commit: What the folder was made from; a branch that went on is refused.
+        parent_commit: What the folder was made from, or `ABSENT`; a branch that went on is refused.
 
     Raises:
         FileNotFoundError: The folder is no whole checkpoint, or has no card.
@@ -120,7 +122,7 @@ def push(
     contents, api = _read(Path(folder), repo_id), connect(token)
     remote = _look(api, repo_id, revision)
     is_new = remote.head is None
-    if parent_commit not in (None, remote.head):
+    if parent_commit not in (None, remote.head or ABSENT):
         raise ValueError(moved(api, repo_id, revision))
     if create_pr and not remote.has_branch:
         raise LookupError(f"there is no {revision} of {repo_id} to make a pull request to; push without one")
@@ -130,6 +132,8 @@ def push(
         remote = _look(api, repo_id, revision)  # its first commit, which the Hub makes
         if remote.head is None:
             raise PermissionError(f"{repo_id} is on {api.endpoint}, but not for this token; log in: hf auth login")
+        if remote.files:  # somebody else made it in between
+            raise ValueError(moved(api, repo_id, revision))
     files = _changes(contents, remote.files)
     differs = any(file.change != "same" for file in files)
     wants_tag = tag is not None and (remote.head is None or _is_free(api, repo_id, tag, differs, remote.head))
@@ -207,7 +211,7 @@ def push_model(
             create_pr=create_pr,
             token=token,
             dry_run=dry_run,
-            parent_commit=remote.head,
+            parent_commit=remote.head or ABSENT,
         )
 
 

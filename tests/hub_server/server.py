@@ -87,6 +87,8 @@ class Server(HTTPServer):
     def _serve_connection(self, connection: socket, address: Any) -> None:
         try:
             self.finish_request(connection, address)
+        except ConnectionError:  # the client left before the end of an answer
+            pass
         except Exception as error:
             self.errors.append(error)
         finally:
