@@ -38,7 +38,7 @@ def write_card(directory: str | Path, license: str | None = None, *, name: str |
             curve.png) gets its section; what it lacks, none.
         license: Of the weights, as the Hub writes it: "mit", or "other".
         name: What `arzoo.load` takes for the checkpoint: on the Hub "org/name".  None takes what the card says if
-            that ends in the name of the folder, else the name of the folder.
+            it has such a name, else the name of the folder.
 
     Returns:
         What changed, as a unified diff; empty if the card was up to date.

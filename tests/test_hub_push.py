@@ -240,6 +240,13 @@ def test_who_may_not_push_is_told(hub: Hub, folder: Path) -> None:
         (lambda folder: (folder / "README.md").write_text("---\na: [\n---\n"), ValueError, "is no YAML"),
         (lambda folder: toy(1).save_pretrained(folder), ValueError, r"README\.md speaks of other weights"),
         (
+            lambda folder: (folder / "README.md").write_text(
+                (folder / "README.md").read_text().replace("\ntags:\n", "\ntags:\n- best\n").replace("- nade\n", "")
+            ),
+            ValueError,
+            r"README\.md does not say what its files say; bring it up to date: arzoo card",
+        ),
+        (
             lambda folder: write_card(folder.rename(folder.with_name("t")), "mit", name="t") and folder.symlink_to("t"),
             ValueError,
             r"README\.md loads 't', which only you have: arzoo card .* --name ann/toy",

@@ -227,7 +227,7 @@ def _check_names(repo_id: str, revision: str, tag: str | None, create_pr: bool) 
 
 def _read(folder: Path, repo_id: str) -> dict[str, bytes]:
     """The files of a checkpoint that may be shown to others, by name."""
-    from arzoo.card import named_in_card
+    from arzoo.card import check_card, named_in_card
     from arzoo.card_metadata import front_matter
 
     config = read_config(folder)
@@ -247,6 +247,8 @@ def _read(folder: Path, repo_id: str) -> dict[str, bytes]:
     loaded = named_in_card(text) or repo_id
     if "/" not in loaded and loaded not in registry.checkpoint_folders():  # those are installed with their names
         raise ValueError(f"{folder / CARD} loads {loaded!r}, which only you have: arzoo card {folder} --name {repo_id}")
+    if "arzoo:begin" in text and check_card(folder):
+        raise ValueError(f"{folder / CARD} does not say what its files say; bring it up to date: arzoo card {folder}")
     return contents
 
 
