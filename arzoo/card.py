@@ -54,6 +54,8 @@ def write_card(directory: str | Path, license: str | None = None, *, name: str |
     if after != before:
         with replacing(Path(directory) / CARD) as path:
             path.write_bytes(after.encode())
+            if read_card(directory) != before:  # somebody wrote into it while the model was loaded
+                raise ValueError(f"{Path(directory) / CARD} was changed meanwhile; write it again")
     return _difference(before, after)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _FRONT = re.compile(r"(\s*---[ \t]*\r?\n)(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _MOST_ALIASES = 20
+_LARGEST = 2**17  # characters; front matter that people write has some thousands
 _WEIGHTS = "weights_sha256"  # key of a metric's args
 
 
@@ -121,6 +122,8 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 
 
 def _load(text: str) -> dict[str, Any] | None:
+    if len(text) > _LARGEST:
+        raise ValueError(f"the front matter has {len(text)} characters, more than {_LARGEST}")
     try:
         values = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none

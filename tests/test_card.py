@@ -396,3 +396,18 @@ def test_the_command_writes_or_checks_a_card(measured: Path) -> None:
         assert re.fullmatch(r"error: .*README\.md: line \d+: the section 'use' was edited .*\n", refused.stderr)
     nowhere = run("nowhere")
     assert nowhere.exit_code == 1 and "nowhere is no checkpoint" in nowhere.stderr
+
+
+def test_what_is_written_while_the_card_is_made_is_not_lost(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card.write_card(measured)
+    readme, load = measured / "README.md", arzoo.load
+
+    def slow(folder: Path) -> arzoo.Model:
+        readme.write_text(readme.read_text() + "\nBy hand, meanwhile.\n")
+        return load(folder)
+
+    change_metrics(measured, measured_with={"arzoo": "0.0.1", "torch": "2.0"})
+    monkeypatch.setattr("arzoo.loading.load", slow)
+    with pytest.raises(ValueError, match=r"README\.md was changed meanwhile; write it again"):
+        card.write_card(measured)
+    assert readme.read_text().endswith("\nBy hand, meanwhile.\n")
