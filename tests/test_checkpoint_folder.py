@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import arzoo
 from arzoo import building, checkpoints, files, loading, registry
@@ -26,7 +27,7 @@ class ToyConfig(arzoo.ModelConfig):
 
 
 class Toy(arzoo.Model):
-    """No good model, but one with all that a state may hold: tied weights, views, integers, nothing."""
+    """No good model, but one with all that a state may hold: tied and normed weights, views, integers, nothing."""
 
     family = "toy"
     config_class = ToyConfig
@@ -36,6 +37,7 @@ class Toy(arzoo.Model):
         self.layer = nn.Linear(config.hidden_size, config.hidden_size)
         self.tied = self.layer.weight
         self.wide = nn.Parameter(torch.randn(4, 2, 3, 3).to(memory_format=torch.channels_last))
+        self.normed = weight_norm(nn.Linear(3, 4))
         self.empty = nn.Parameter(torch.zeros(0))
         self.register_buffer("order", torch.randperm(5))
         self.register_buffer("mask", torch.rand(5) < 0.5)
@@ -131,6 +133,7 @@ def test_a_model_comes_back_as_it_was(folder: Path) -> None:
     assert model.config == toy().config
     assert not model.training
     assert model.tied is model.layer.weight
+    torch.testing.assert_close(model.normed.weight, toy().normed.weight, rtol=0, atol=0)  # made of its two parts
 
 
 def test_the_folder_says_what_it_is(folder: Path) -> None:
