@@ -485,7 +485,7 @@ def test_a_list_says_what_the_folders_say(folder: Path) -> None:
         path=folder,
         family="toy",
         dataset="coins",
-        num_parameters=3 * 3 + 3 + 4 * 2 * 3 * 3 + 3,
+        num_parameters=3 * 3 + 3 + 4 * 2 * 3 * 3 + (4 + 4 * 3 + 4) + 3,
         num_bytes=(folder / "model.safetensors").stat().st_size,
         metrics={"value": 1.5, "unit": "nats"},
         license="apache-2.0",
