@@ -19,6 +19,7 @@ from arzoo.card_merging import line_end
 from arzoo.card_sections import Facts, metric_name
 from arzoo.registry import one_line
 from arzoo.schema import number_in
+from arzoo.tables import METRIC_TYPES
 
 if TYPE_CHECKING:
     from arzoo.evaluation import Evaluation
@@ -281,11 +282,11 @@ def _is_result(result: dict[str, Any]) -> bool:
 
 
 def _metric_type(test: Evaluation) -> str:
-    names = {"nats": "negative_log_likelihood", "bits/dim": "bits_per_dim"}
-    return names.get(test.unit, test.unit)
+    return METRIC_TYPES.get(test.unit, test.unit)
 
 
 def _weights(metric: dict[str, Any]) -> str | None:
     """The weights that a metric of ours was measured on; None if it is not ours."""
     arguments = metric.get("args")
-    return arguments.get(_WEIGHTS) if isinstance(arguments, dict) else None
+    found = arguments.get(_WEIGHTS) if isinstance(arguments, dict) else None
+    return found if isinstance(found, str) else None

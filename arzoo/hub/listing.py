@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from arzoo.hub.client import connect, explained, library
 from arzoo.registry import list_families
 from arzoo.schema import number_in
+from arzoo.tables import METRIC_TYPES
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _TIMEOUT = 10.0  # seconds
-_UNITS = {"negative_log_likelihood": "nats", "bits_per_dim": "bits/dim", "perplexity": "perplexity"}
+_UNITS = {metric: unit for unit, metric in METRIC_TYPES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
