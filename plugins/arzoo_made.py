@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import arzoo
+from arzoo.degree_decoder import DegreeDecoder
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedLinear
 from arzoo.scalars import Reals, Scalars, discrete_scalars
@@ -134,65 +135,16 @@ class MADE(arzoo.Autoregressive):
             outputs = outputs + self.direct(inputs, ranks[:, None] > degrees[0])
         return self.scalars.distribution(outputs.view(*x.shape, -1))
 
-    def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> "_Decoder":
-        return _Decoder(self, num_samples, member)
-
-
-class _Decoder(arzoo.Decoder):
-    """Computes every hidden unit once, as soon as the input of its degree is there: an image costs about one pass.
-
-    What is not computed yet is zero, and what is computed is all that the next may see: no mask is needed.  With the
-    units of each layer sorted by degree, those that an input completes lie side by side.
-    """
-
-    def __init__(self, model: MADE, num_samples: int, member: int) -> None:
-        self._scalars, self._order, self._step = model.scalars, model.order(member).tolist(), 0
-        degrees = model.degrees(member)
-        by_degree = [each.argsort(stable=True) for each in degrees]
-        # Features first, the batch last: the hidden layers, then the inputs.
-        sizes = [len(each) for each in (*degrees[1:-1], degrees[0])]
-        values = torch.zeros(sum(sizes), num_samples, device=model.orders.device)
-        *hidden, inputs = values.split(sizes)
-
-        def weight(layer: nn.Module, into: int, out: int) -> Tensor:
+    def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> DegreeDecoder:
+        degrees = self.degrees(member)
+        layers = []
+        for layer, (below, above) in zip((*self.layers, self.output), pairwise(degrees), strict=True):
             assert isinstance(layer, MaskedLinear)
-            return layer.weight.detach().index_select(0, by_degree[out]).index_select(1, by_degree[into])
-
-        def bias(layer: nn.Module, into: int, out: int) -> Tensor:
-            assert isinstance(layer, MaskedLinear)
-            masked: Tensor | None = layer.bias
-            if layer.conditioning is not None:
-                above, below = degrees[out][:, None], degrees[into]
-                masked = layer.masked_bias(above > below if layer is model.output else above >= below)
-            assert masked is not None
-            return masked.detach()[by_degree[out], None]
-
-        # The units that each input completes: (values, bias, weight, what they see), a layer behind the other.
-        self._units: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[] for _ in self._order]
-        for index, layer in enumerate(model.layers):
-            counts = torch.bincount(degrees[index + 1], minlength=len(self._order) + 1)[1:].tolist()
-            added, below = bias(layer, index, index + 1), hidden[index - 1] if index else inputs
-            parts = (each.split(counts) for each in (hidden[index], added, weight(layer, index, index + 1)))
-            for units, count, part in zip(self._units, counts, zip(*parts, strict=True), strict=True):
-                if count:
-                    units.append((*part, below))
-        self._inputs = inputs.t().split(model.scalars.num_inputs, 1)
-        seen, output = hidden[-1], weight(model.output, -2, -1)
-        if model.direct is not None:  # inputs lie behind the last layer: one product gives the outputs
-            seen = values[-len(hidden[-1]) - len(inputs) :]
-            output = torch.cat([output, weight(model.direct, 0, -1)], 1)
-        self._seen, self._output = seen.t(), output.t().split(model.scalars.num_outputs, 1)
-        self._output_bias = bias(model.output, -2, -1).t().split(model.scalars.num_outputs, 1)
-
-    def conditional(self) -> Distribution:
-        outputs = torch.addmm(self._output_bias[self._step], self._seen, self._output[self._step])
-        return self._scalars.distribution(outputs, self._order[self._step])
-
-    def append(self, value: Tensor) -> None:
-        self._inputs[self._step].copy_(self._scalars.encode(value))
-        for out, bias, weight, seen in self._units[self._step]:
-            torch.addmm(bias, weight, seen, out=out).relu_()
-        self._step += 1
+            bias = layer.masked_bias(above[:, None] > below if layer is self.output else above[:, None] >= below)
+            assert bias is not None
+            layers.append((layer.weight, bias))
+        direct = None if self.direct is None else self.direct.weight
+        return DegreeDecoder(self.scalars, self.order(member).tolist(), num_samples, degrees, layers, direct)
 
 
 @arzoo.hookimpl

@@ -8,7 +8,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PLUGINS = {path.stem for path in (ROOT / "plugins").iterdir() if path.stem.startswith("arzoo_")}
-PUBLIC = {"arzoo", "arzoo.data", "arzoo.decoding", "arzoo.distributions", "arzoo.model", "arzoo.nn", "arzoo.scalars"}
+PUBLIC = {
+    "arzoo",
+    "arzoo.data",
+    "arzoo.decoding",
+    "arzoo.degree_decoder",
+    "arzoo.distributions",
+    "arzoo.model",
+    "arzoo.nn",
+    "arzoo.scalars",
+}
 
 
 def imported(path: Path) -> Iterator[str]:

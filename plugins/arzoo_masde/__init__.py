@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import arzoo
+from arzoo.degree_decoder import DegreeDecoder
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedLinear
 from arzoo.scalars import discrete_scalars
@@ -199,63 +200,13 @@ class MASDE(arzoo.Autoregressive):
             outputs = outputs + self.direct(inputs, self.direct_mask)
         return self.scalars.distribution(outputs.view(*x.shape, -1))
 
-    def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> "_Decoder":
-        return _Decoder(self, num_samples)
-
-
-class _Decoder(arzoo.Decoder):
-    """Computes every hidden unit once, as soon as all of its set is there: an image costs about one pass.
-
-    With the units of each layer sorted by the last scalar of their sets, those that it completes lie side by side.
-    What is not computed yet is zero.
-    """
-
-    def __init__(self, model: MASDE, num_samples: int) -> None:
-        self._scalars, self._order, self._step = model.scalars, model.order().tolist(), 0
-        degrees = model.degrees()
-        by_degree = [each.argsort(stable=True) for each in degrees]
-        # Features first, the batch last: the hidden layers, then the inputs.
-        sizes = [len(each) for each in (*degrees[1:-1], degrees[0])]
-        values = torch.zeros(sum(sizes), num_samples, device=model.visits.device)
-        *hidden, inputs = values.split(sizes)
-
-        def weight(layer: nn.Module, mask: Tensor, into: int, out: int) -> Tensor:
+    def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> DegreeDecoder:
+        layers = []
+        for layer, mask in zip((*self.layers, self.output), self.masks(), strict=True):
             assert isinstance(layer, MaskedLinear)
-            masked = layer.weight.detach() * mask
-            return masked.index_select(0, by_degree[out]).index_select(1, by_degree[into])
-
-        def bias(layer: nn.Module, out: int) -> Tensor:
-            assert isinstance(layer, MaskedLinear)
-            return layer.bias.detach()[by_degree[out], None]
-
-        # The units that each input completes: (values, bias, weight, what they see), a layer behind the other.
-        self._units: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[] for _ in self._order]
-        *masks, output_mask = model.masks()
-        for index, (layer, mask) in enumerate(zip(model.layers, masks, strict=True)):
-            counts = torch.bincount(degrees[index + 1], minlength=len(self._order) + 1)[1:].tolist()
-            below = hidden[index - 1] if index else inputs
-            parts = (hidden[index], bias(layer, index + 1), weight(layer, mask, index, index + 1))
-            split = (each.split(counts) for each in parts)
-            for units, count, part in zip(self._units, counts, zip(*split, strict=True), strict=True):
-                if count:
-                    units.append((*part, below))
-        self._inputs = inputs.t().split(model.scalars.num_inputs, 1)
-        seen, output = hidden[-1], weight(model.output, output_mask, -2, -1)
-        if model.direct is not None:  # inputs lie behind the last layer: one product gives the outputs
-            seen = values[-len(hidden[-1]) - len(inputs) :]
-            output = torch.cat([output, weight(model.direct, model.direct_mask, 0, -1)], 1)
-        self._seen, self._output = seen.t(), output.t().split(model.scalars.num_outputs, 1)
-        self._output_bias = bias(model.output, -1).t().split(model.scalars.num_outputs, 1)
-
-    def conditional(self) -> Distribution:
-        outputs = torch.addmm(self._output_bias[self._step], self._seen, self._output[self._step])
-        return self._scalars.distribution(outputs, self._order[self._step])
-
-    def append(self, value: Tensor) -> None:
-        self._inputs[self._step].copy_(self._scalars.encode(value))
-        for out, bias, weight, seen in self._units[self._step]:
-            torch.addmm(bias, weight, seen, out=out).relu_()
-        self._step += 1
+            layers.append((layer.weight * mask, layer.bias))
+        direct = None if self.direct is None else self.direct.weight * self.direct_mask
+        return DegreeDecoder(self.scalars, self.order().tolist(), num_samples, self.degrees(), layers, direct)
 
 
 @arzoo.hookimpl
