@@ -330,6 +330,7 @@ class _Run:
             "data": data.fingerprint,
             "steps": self.step,
             "best_step": self.best_step,
+            "validation": self.best_value,
             "examples": self.step * self.config.batch_size,
             "seconds": round(self.seconds),
             "cpu_seconds": round(self.cpu_seconds),

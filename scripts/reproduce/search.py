@@ -1,0 +1,113 @@
+"""What the tables share: train each candidate of a cell, choose by validation, measure the test split once.
+
+Everything lies in a folder: CELL/CANDIDATE is a checkpoint, CELL/result.json the figure.  What is there is not run
+again, and a training that was killed goes on where it was, so the same command goes on with a table at any time.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+import arzoo
+from arzoo.evaluation import evaluate
+from arzoo.files import replacing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One figure of a table.
+
+    Attributes:
+        name: Of its folder, unique.
+        candidates: Recipes to choose from, by name; all of one data set.
+        prepare: Makes the density that is measured from the chosen model, as an ensemble of it.
+    """
+
+    name: str
+    candidates: Mapping[str, arzoo.Recipe]
+    prepare: Callable[[arzoo.Model], arzoo.Model] | None = None
+
+
+def measure_all(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, dict[str, Any]]:
+    """The results of all cells by name; those that failed are missing, and the reason is shown.
+
+    Arguments:
+        folder: Where everything lies.
+        jobs: Processes at a time, of one thread each.
+    """
+    screen = Console(stderr=True, highlight=False)
+    results = {}
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        pending = {pool.submit(measure, cell, folder / cell.name): cell for cell in cells}
+        with Progress(console=screen) as bars:
+            task = bars.add_task("cells", total=len(cells))
+            for future in as_completed(pending):
+                name = pending[future].name
+                try:
+                    results[name] = future.result()
+                except Exception as error:  # one cell must not cost the others
+                    screen.print(f"{name} failed: {error}; see {folder / name}/*.log")
+                else:
+                    screen.print(f"{name}: {results[name]['value']:.3f} ({results[name]['candidate']})")
+                bars.advance(task)
+    return results
+
+
+def measure(cell: Cell, folder: Path) -> dict[str, Any]:
+    """The figure of a cell, from its result.json if it was measured with these candidates before."""
+    path, names = folder / "result.json", sorted(cell.candidates)
+    if path.is_file():
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if result["candidates"] == names:
+            return result
+    folder.mkdir(parents=True, exist_ok=True)
+    validations = {name: _train(recipe, folder / name) for name, recipe in cell.candidates.items()}
+    best = min(validations, key=validations.__getitem__)
+    model = arzoo.load(folder.absolute() / best)
+    if cell.prepare is not None:
+        model = cell.prepare(model)
+    measured = evaluate(model, arzoo.load_data(cell.candidates[best].dataset, "test"))
+    training = json.loads((folder / best / "metrics.json").read_text(encoding="utf-8"))["training"]
+    result = {**asdict(measured), "candidate": best, "candidates": names, "validations": validations}
+    result["parameters"], result["cpu_seconds"] = training["parameters"], training["cpu_seconds"]
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def _train(recipe: arzoo.Recipe, folder: Path) -> float:
+    """Trains a candidate unless it is there; returns its best value on the validation split."""
+    metrics = folder / "metrics.json"
+    if not metrics.is_file() or not (folder / "model.safetensors").is_file():
+        with _output_to(folder.with_suffix(".log")):
+            arzoo.train(recipe, folder)
+        shutil.rmtree(folder / "state", ignore_errors=True)
+    return float(json.loads(metrics.read_text(encoding="utf-8"))["training"]["validation"])
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Sends what this process prints to a file: several that train at once would write over one another."""
+    kept = os.dup(2)
+    with open(path, "ab") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
