@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from arzoo.data import TensorData as TensorData
     from arzoo.data import load_data as load_data
     from arzoo.decoding import Decoder as Decoder
-    from arzoo.evaluation import Evaluation as Evaluation
     from arzoo.evaluation import evaluate as evaluate
     from arzoo.hookspecs import hookimpl as hookimpl
     from arzoo.hub import pull as pull
     from arzoo.hub import push as push
     from arzoo.loading import from_pretrained as from_pretrained
     from arzoo.loading import load as load
+    from arzoo.metrics import Evaluation as Evaluation
     from arzoo.model import Model as Model
     from arzoo.model import ModelConfig as ModelConfig
     from arzoo.recipe import Recipe as Recipe
@@ -39,7 +39,7 @@ _MODULES = {
     "Completion": "autoregressive",
     "DatasetSpec": "data",
     "Decoder": "decoding",
-    "Evaluation": "evaluation",
+    "Evaluation": "metrics",
     "Model": "model",
     "ModelConfig": "model",
     "Recipe": "recipe",

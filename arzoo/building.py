@@ -5,7 +5,7 @@ holds.  Small models do without: to import what meta tensors need takes longer t
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -14,16 +14,20 @@ from torch.overrides import TorchFunctionMode
 
 from arzoo.model import Model, ModelConfig
 
-_STEPS, _STEPS_PER_TENSOR = 50_000, 100  # calls of torch, far more than it takes to build an honest model
+_STEPS, _STEPS_PER_TENSOR = 20_000, 40  # calls of torch, far more than it takes to build an honest model
+_BYTES_PER_TENSOR = 1024  # of weights, that pay for the steps of one; those of a small model need no payment
 _MOST_NUMBERS = 2**26  # that building a small model makes
 _MOST_SCALARS = 2**24  # of an event, that a constructor may go through one by one
 
 
-def build(model_class: type[Model], config: ModelConfig, num_tensors: int, check: Callable[[Model], object]) -> Model:
+def build(
+    model_class: type[Model], config: ModelConfig, sizes: Collection[int], check: Callable[[Model], object]
+) -> Model:
     """A new model, its weights drawn from torch's global generator.
 
     Arguments:
-        num_tensors: As many as its weights have.
+        sizes: Bytes of each tensor of its weights.  It may take time in proportion to how many there are, but not
+            more than in proportion to all their bytes: names of tensors that hold next to nothing cost nothing.
         check: Given the model without memory, where it asks for much; raises if it cannot be the one meant.  A
             constructor that looks at values, which there are none of then, goes without.
 
@@ -33,7 +37,7 @@ def build(model_class: type[Model], config: ModelConfig, num_tensors: int, check
     """
     if config.dims > _MOST_SCALARS:
         raise ValueError(f"events of {config.dims} scalars are refused, more than {_MOST_SCALARS}")
-    steps = _STEPS + _STEPS_PER_TENSOR * num_tensors
+    steps = _STEPS + _STEPS_PER_TENSOR * min(len(sizes), sum(sizes) // _BYTES_PER_TENSOR)
     try:
         with _Watch(steps, _MOST_NUMBERS):
             return model_class(config)

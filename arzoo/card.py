@@ -10,22 +10,22 @@ under that of the data where it binds what is made of them (share-alike) or forb
 
 from __future__ import annotations
 
-import json
 import re
 from difflib import unified_diff
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from arzoo import registry, schema
+from arzoo import registry
 from arzoo.card_merging import merge
 from arzoo.card_metadata import body_start, front_matter, stated, updated, with_front_matter
 from arzoo.card_sections import Facts, sections
 from arzoo.checkpoints import describe_checkpoint, read_config
 from arzoo.files import replacing
+from arzoo.metrics import read_metrics
 from arzoo.recipe import load_recipe
 
 if TYPE_CHECKING:
-    from arzoo.evaluation import Evaluation
+    from arzoo.metrics import Evaluation
 
 CARD = "README.md"
 
@@ -49,20 +49,20 @@ def write_card(directory: str | Path, license: str | None = None, *, name: str |
         ValueError: The weights are damaged, one of the other files is not valid, a section was edited by hand, no
             licence is known, or it does not fit that of the data.
     """
-    before = read_card(directory)
-    after = card_text(directory, before, license, name=name)
+    before = _as_it_is(directory)
+    after = card_text(directory, _without_mark(before), license, name=name)
     if after != before:
         with replacing(Path(directory) / CARD) as path:
             path.write_bytes(after.encode())
-            if read_card(directory) != before:  # somebody wrote into it while the model was loaded
+            if _as_it_is(directory) != before:  # somebody wrote into it while the model was loaded
                 raise ValueError(f"{Path(directory) / CARD} was changed meanwhile; write it again")
     return _difference(before, after)
 
 
 def check_card(directory: str | Path, license: str | None = None, *, name: str | None = None) -> str:
     """What `write_card` would change, as a unified diff; empty if the card is up to date.  Raises as it does."""
-    before = read_card(directory)
-    return _difference(before, card_text(directory, before, license, name=name))
+    before = _as_it_is(directory)
+    return _difference(before, card_text(directory, _without_mark(before), license, name=name))
 
 
 def card_text(directory: str | Path, current: str, license: str | None = None, *, name: str | None = None) -> str:
@@ -75,7 +75,7 @@ def card_text(directory: str | Path, current: str, license: str | None = None, *
         raise ValueError(info.error)
     recipe = load_recipe(directory / "recipe.toml") if (directory / "recipe.toml").is_file() else None
     spec = registry.get_dataset(recipe.dataset) if recipe else None
-    model, test = load(directory), _test(directory, info.metrics)
+    model, metrics = load(directory), read_metrics(directory)
     try:
         front = front_matter(current)
         license = _licence(license, front.get("license"), spec.licence if spec else None)
@@ -89,8 +89,8 @@ def card_text(directory: str | Path, current: str, license: str | None = None, *
             num_parameters=info.num_parameters,
             recipe=recipe,
             spec=spec,
-            test=test,
-            metrics=_metrics(directory),
+            test=metrics.test_of(config["weights"]["sha256"]),
+            metrics=metrics,
         )
         text = merge(current, sections(facts), body_start(current))
         return with_front_matter(text, updated(front, facts, license))
@@ -99,10 +99,18 @@ def card_text(directory: str | Path, current: str, license: str | None = None, *
 
 
 def read_card(directory: str | Path) -> str:
-    """The card, the ends of its lines as they are; empty if there is none."""
+    """The card, the ends of its lines as they are, without a byte order mark; empty if there is none."""
+    return _without_mark(_as_it_is(directory))
+
+
+def _without_mark(text: str) -> str:
+    return text.removeprefix("\ufeff")
+
+
+def _as_it_is(directory: str | Path) -> str:
     card = Path(directory) / CARD
     try:
-        return card.read_bytes().decode("utf-8-sig") if card.is_file() else ""
+        return card.read_bytes().decode() if card.is_file() else ""
     except UnicodeDecodeError as error:
         raise ValueError(f"{card} is no UTF-8 ({error}); save it as such") from None
 
@@ -143,8 +151,9 @@ def _licence(given: str | None, stated: object, data: str | None) -> str:
 
 
 def named_in_card(text: str) -> str | None:
-    """What the snippet of a card gives to `arzoo.load`."""
-    found = re.search(r'^model = arzoo\.load\("(.+)"\)\r?$', text, re.MULTILINE)
+    """What the snippet in the section `use` of a card gives to `arzoo.load`; None without one."""
+    use = re.search(r"<!--\s*arzoo:begin\s+use\s.*?<!--\s*arzoo:end\s+use\s", text, re.DOTALL)
+    found = use and re.search(r'^model = arzoo\.load\("(.+)"\)\r?$', use[0], re.MULTILINE)
     return found[1] if found else None
 
 
@@ -152,17 +161,6 @@ def _name(text: str, folder: str) -> str:
     """What `arzoo.load` takes: the name on the Hub that the card says, else that of the folder."""
     found = named_in_card(text)
     return found if found and "/" in found else folder
-
-
-def _metrics(directory: Path) -> dict[str, Any]:
-    file = directory / "metrics.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
-
-
-def _test(directory: Path, measured: dict[str, Any]) -> Evaluation | None:
-    from arzoo.evaluation import Evaluation
-
-    return schema.build(Evaluation, measured, f"test in {directory / 'metrics.json'}") if measured else None
 
 
 def _difference(before: str, after: str) -> str:

@@ -17,12 +17,12 @@ import yaml
 
 from arzoo.card_merging import line_end
 from arzoo.card_sections import Facts, metric_name
+from arzoo.metrics import METRIC_TYPES
 from arzoo.registry import one_line
 from arzoo.schema import number_in
-from arzoo.tables import METRIC_TYPES
 
 if TYPE_CHECKING:
-    from arzoo.evaluation import Evaluation
+    from arzoo.metrics import Evaluation
 
 _FRONT = re.compile(r"(\s*---[ \t]*\r?\n)(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _MOST_ALIASES = 20
@@ -282,7 +282,7 @@ def _is_result(result: dict[str, Any]) -> bool:
 
 
 def _metric_type(test: Evaluation) -> str:
-    return METRIC_TYPES.get(test.unit, test.unit)
+    return METRIC_TYPES[test.unit]
 
 
 def _weights(metric: dict[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import metadata
@@ -13,7 +14,7 @@ from arzoo.tables import number, reference, size_text
 
 if TYPE_CHECKING:
     from arzoo.data import DatasetSpec
-    from arzoo.evaluation import Evaluation
+    from arzoo.metrics import Evaluation, Metrics, Training
     from arzoo.model import Model
     from arzoo.recipe import Recipe
 
@@ -34,7 +35,7 @@ class Facts:
         num_parameters: Floating-point numbers stored.
         recipe, spec: How and on what it was trained; both None if the folder has no recipe.toml.
         test: What was measured on these weights, if anything.
-        metrics: metrics.json, empty if there is none.
+        metrics: metrics.json.
     """
 
     folder: Path
@@ -47,7 +48,7 @@ class Facts:
     recipe: Recipe | None
     spec: DatasetSpec | None
     test: Evaluation | None
-    metrics: Mapping[str, Any]
+    metrics: Metrics
 
     @property
     def short_name(self) -> str:
@@ -68,8 +69,12 @@ def sections(facts: Facts) -> dict[str, str]:
         "licence": _licence(facts),
         "citation": _citation(facts),
     }
-    # What came from outside must not begin a comment, for sections end at one.
-    return {name: text.replace("<!--", "&lt;!--") for name, text in written.items() if text}
+    # What came from outside must not begin a comment or look like a marker, for sections end at one.
+    return {
+        name: re.sub("(arzoo)(?=:(begin|end))", r"\1\\", text.replace("<!--", "&lt;!--"), flags=re.IGNORECASE)
+        for name, text in written.items()
+        if text
+    }
 
 
 def metric_name(test: Evaluation) -> str:
@@ -136,9 +141,9 @@ def _results(facts: Facts) -> str:
         rows.append(("published", number(published.value, test.unit), "", "", source))
     else:
         rows.append(("published", "none known", "", "", ""))
-    escaped = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows]
+    escaped = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
     table = "\n".join(f"| {' | '.join(row)} |" for row in escaped)
-    software = facts.metrics.get("measured_with")
+    software = facts.metrics.measured_with
     by = f" with {_software(software)}" if software else ""
     return (
         f"## Measured and published\n\n{table}\n\n"
@@ -147,7 +152,11 @@ def _results(facts: Facts) -> str:
 
 
 def _software(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+    return _one_line(", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _data(facts: Facts) -> str:
@@ -181,26 +190,29 @@ def _recipe(facts: Facts) -> str:
 
 
 def _training(facts: Facts) -> str:
-    training = facts.metrics.get("training")
-    if not training:
+    training = facts.metrics.training
+    if training is None:
         return ""
     facts_of_it = {
-        "hardware": training["hardware"],
-        "processes": training["processes"],
-        "threads each": training["threads"],
-        "precision": training.get("precision"),  # a fit has none, nor updates
-        "wall time": _duration(training["seconds"]),
-        "CPU time of the main process": _duration(training["cpu_seconds"]),
-        "updates": _updates(training) if "steps" in training else None,
-        "examples seen" if "steps" in training else "examples": f"{training['examples']:,}",
-        "software": _software({"arzoo": facts.config["arzoo_version"], "torch": training["torch"]}),
+        "hardware": training.hardware,
+        "processes": training.processes,
+        "threads each": training.threads,
+        "precision": training.precision,
+        "wall time": _duration(training.seconds),
+        "CPU time of the main process": _duration(training.cpu_seconds),
+        "updates": _updates(training),
+        "examples" if training.steps is None else "examples seen": f"{training.examples:,}",
+        "software": _software({"arzoo": facts.config["arzoo_version"], "torch": training.torch}),
     }
-    lines = "\n".join(f"- {name}: {value}" for name, value in facts_of_it.items() if value is not None)
+    lines = "\n".join(f"- {name}: {_one_line(str(value))}" for name, value in facts_of_it.items() if value is not None)
     return f"## Training\n\n{lines}" + _picture(facts, "Loss by update", "curve.png")
 
 
-def _updates(training: Mapping[str, Any]) -> str:
-    return f"{training['steps']:,}, the best weights after {training['best_step']:,}"
+def _updates(training: Training) -> str | None:
+    if training.steps is None:
+        return None
+    best = "" if training.best_step is None else f", the best weights after {training.best_step:,}"
+    return f"{training.steps:,}{best}"
 
 
 def _duration(seconds: float) -> str:

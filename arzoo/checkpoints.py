@@ -10,7 +10,7 @@ model's config.
 
 The two files cannot take their places at once, so the new config waits as config.json.new while the new
 weights take theirs.  A config.json.new that fits the weights is therefore the config of a save that was
-killed in between, and is read as such; one that does not fit is of no account.
+killed in between, and is read as such everywhere; one that does not fit is of no account.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ import contextlib
 import hashlib
 import json
 import os
-import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from arzoo import registry
 from arzoo.registry import did_you_mean, one_line
+from arzoo.tensor_header import StoredTensor, read_header
 
 FORMAT = 1
 CONFIG = "config.json"
@@ -35,10 +36,8 @@ WEIGHTS = "model.safetensors"
 
 NEW_CONFIG = "config.json.new"
 _LARGEST_JSON = 2**20  # bytes; no honest file comes near it
-_LARGEST_HEADER = 2**24
 _LONGEST_NAME = 200
-DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-"""Bytes of a number in safetensors, by the name of its type there."""
+_REALS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _FIELDS = {
     "format": int,
     "family": str,
@@ -86,22 +85,32 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         FileNotFoundError: The folder is no checkpoint.
         ValueError: A field is missing, unknown or of another type, or the format is newer than this arzoo.
     """
-    file = Path(folder) / CONFIG
+    file = config_file(Path(folder))
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is no checkpoint: it has no {CONFIG}")
-    return parse_config(file)
+    return _parse_config(file)
 
 
-def parse_config(file: Path) -> dict[str, Any]:
-    config = _read_json(file)
+def config_file(folder: Path) -> Path:
+    """The file that is the config of a checkpoint: config.json, there or not, or the one that a killed save left."""
+    waiting = folder / NEW_CONFIG
+    if waiting.is_file():
+        with contextlib.suppress(OSError, ValueError):
+            read_weights(folder, _parse_config(waiting))
+            return waiting
+    return folder / CONFIG
+
+
+def _parse_config(file: Path) -> dict[str, Any]:
+    config = read_json(file)
     given = config.get("format")
     if type(given) is int and given > FORMAT:
         raise ValueError(
             f"{file} has format {given}, but arzoo {version('arzoo')} reads formats up to {FORMAT};"
             " a newer one is needed: pip install --upgrade arzoo"
         )
-    _check_fields(config, _FIELDS, str(file))
-    _check_fields(config["weights"], _WEIGHTS_FIELDS, f"{file}: weights")
+    check_fields(config, _FIELDS, str(file))
+    check_fields(config["weights"], _WEIGHTS_FIELDS, f"{file}: weights")
     for name in ("family", "package", "arzoo_version"):
         if len(config[name] or "") > _LONGEST_NAME:
             raise ValueError(f"{file}: {name} has more than {_LONGEST_NAME} characters; it is none of arzoo's")
@@ -110,8 +119,8 @@ def parse_config(file: Path) -> dict[str, Any]:
     return config
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file that is not trusted."""
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file that is not trusted; ValueError if it is none."""
     with open(file, "rb") as stream:
         text = stream.read(_LARGEST_JSON + 1)
     if len(text) > _LARGEST_JSON:
@@ -129,7 +138,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _check_fields(values: dict[str, Any], fields: dict[str, Any], where: str) -> None:
+def check_fields(values: dict[str, Any], fields: dict[str, Any], where: str) -> None:
     for name in values:
         if name not in fields:
             raise ValueError(f"{where}: there is no field {name[:100]!r}; its fields are {', '.join(fields)}")
@@ -143,14 +152,8 @@ def _check_fields(values: dict[str, Any], fields: dict[str, Any], where: str) ->
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], bytes]:
     """The config and the weights that it speaks of, verified."""
-    try:
-        config = read_config(folder)
-        return config, read_weights(folder, config)
-    except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError):  # a save that was killed between its two renames?
-            config = parse_config(folder / NEW_CONFIG)
-            return config, read_weights(folder, config)
-        raise
+    config = read_config(folder)
+    return config, read_weights(folder, config)
 
 
 def read_weights(folder: Path, config: dict[str, Any]) -> bytes:
@@ -173,45 +176,19 @@ def read_weights(folder: Path, config: dict[str, Any]) -> bytes:
     return data
 
 
-class StoredTensor(NamedTuple):
-    """What the header of the weights says of a tensor; `dtype` is one of `DTYPES`."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-def read_header(stream: BinaryIO, file: Path) -> dict[str, StoredTensor]:
-    """The tensors in a safetensors file by name, from its header alone: its length in 8 bytes, then JSON.
-
-    Nothing that the header claims is believed, or taken memory for: every tensor must lie within the file.
-
-    Arguments:
-        stream: The file, open.
-        file: Its name, for the message.
+def check_dtypes(header: Mapping[str, StoredTensor], config: Mapping[str, Any], folder: Path) -> None:
+    """Refuses weights whose floating-point numbers are not of the type that the config says.
 
     Raises:
-        ValueError: The header is not valid.
+        ValueError: They are of another.
     """
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
-    length = int.from_bytes(stream.read(8), "little")
-    try:
-        if length > min(size - 8, _LARGEST_HEADER):
-            raise ValueError("it is too long")
-        header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        return {key: _stored_tensor(tensor, size - 8 - length) for key, tensor in header.items()}
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is no safetensors file: its header cannot be read") from error
-
-
-def _stored_tensor(tensor: Any, size: int) -> StoredTensor:
-    dtype, shape, (begin, end) = tensor["dtype"], tuple(tensor["shape"]), tensor["data_offsets"]
-    if not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, begin, end)) or len(shape) > 64:
-        raise ValueError("a size is no number")
-    if not begin <= end <= size or prod(shape) * DTYPES[dtype] != end - begin:
-        raise ValueError("a tensor lies outside of the file")
-    return StoredTensor(dtype, shape)
+    told = config["weights"]["dtype"]
+    for name, tensor in header.items():
+        if tensor.dtype in _REALS and _REALS[tensor.dtype] != told:
+            raise ValueError(
+                f"{folder / WEIGHTS} does not fit its {CONFIG}: {name[:100]!r} is {_REALS[tensor.dtype]}, but the"
+                f" config says {told[:100]!r}; fetch or save it again"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +240,7 @@ def describe_checkpoint(folder: Path, name: str | None = None) -> CheckpointInfo
             dataset=dataset,
             num_parameters=_count_parameters(folder, config),
             num_bytes=config["weights"]["bytes"],
-            metrics=_test_metrics(folder),
+            metrics=_test_metrics(folder, config["weights"]["sha256"]),
             license=_license(folder),
         )
     except (OSError, ValueError) as error:
@@ -278,22 +255,23 @@ def _count_parameters(folder: Path, config: dict[str, Any]) -> int:
         if found != size:
             raise ValueError(f"{file} has {found} bytes, {size} were expected; fetch or save it again")
         header = read_header(stream, file)
+    check_dtypes(header, config, folder)
     return sum(prod(tensor.shape) for tensor in header.values() if tensor.dtype in ("F32", "BF16"))
 
 
-def _test_metrics(folder: Path) -> dict[str, Any]:
-    file = folder / "metrics.json"
-    metrics = _read_json(file).get("test", {}) if file.is_file() else {}
-    if not isinstance(metrics, dict):
-        raise ValueError(f"{file}: test must be a JSON object, got {type(metrics).__name__}")
-    measured = _read_json(file).get("weights_sha256") if metrics else None
-    return metrics if measured == read_config(folder)["weights"]["sha256"] else {}
+def _test_metrics(folder: Path, weights_sha256: str) -> dict[str, Any]:
+    from arzoo.metrics import read_metrics
+
+    test = read_metrics(folder).test_of(weights_sha256)
+    return asdict(test) if test else {}
 
 
 def _license(folder: Path) -> str:
-    """The licence that the card's first lines, between two rows of ---, name."""
-    card = folder / "README.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    front = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
-    found = re.search(r"^license: *(\S+)", front[1], re.MULTILINE) if front else None
-    return found[1] if found else ""
+    """The licence that the front matter of the card names; empty if it cannot be read, as `arzoo card` would say."""
+    from arzoo.card import read_card
+    from arzoo.card_metadata import front_matter
+
+    with contextlib.suppress(ValueError):
+        license = front_matter(read_card(folder)).get("license")
+        return license if isinstance(license, str) else ""
+    return ""

@@ -1,40 +1,19 @@
 """Exact held-out likelihood: every example counted once, summed in float64, with its standard error."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from arzoo.data import TensorData
+from arzoo.metrics import Evaluation
 from arzoo.model import Context, Model
 
 _VIEW_BLOCK = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """What was measured.
-
-    Attributes:
-        value: Mean over the examples, in `unit`; a perplexity is that of the mean.
-        unit: "nats": -log p(x); "bits/dim": that over D ln 2; "perplexity": exp(mean of -log p(x) / D), D the words.
-        standard_error: Of the value, in `unit`.
-        num_examples: How many.
-        dataset, split, protocol: On what, and how it was treated.
-        likelihood: "exact", or "lower_bound" if `value` is an upper bound of the negative log-likelihood.
-    """
-
-    value: float
-    unit: str
-    standard_error: float
-    num_examples: int
-    dataset: str
-    split: str
-    protocol: str
-    likelihood: str
 
 
 def model_context(model: Model, context: dict[str, Tensor] | None) -> Context:
@@ -48,6 +27,22 @@ def model_context(model: Model, context: dict[str, Tensor] | None) -> Context:
     if missing:
         raise ValueError(f"this {model.family} is conditioned on {', '.join(missing)}, which the data set lacks")
     return {name: there[name] for name in names} or None
+
+
+@contextmanager
+def _float32(device: torch.device) -> Iterator[None]:
+    """Passes without the shorter numbers that training may take, and convolutions on a GPU take unasked (TF32)."""
+    cudnn: Any = torch.backends.cudnn
+    parts = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
+    before = [part.fp32_precision for part in parts]
+    try:
+        for part in parts:
+            part.fp32_precision = "ieee"
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for part, precision in zip(parts, before, strict=True):
+            part.fp32_precision = precision
 
 
 @torch.no_grad()
@@ -83,17 +78,18 @@ def evaluate(
     model.eval()
     sums = torch.zeros(2, dtype=torch.float64)
     indices = torch.arange(total) * len(data) // total
-    for block in indices.split(_VIEW_BLOCK):
-        # A random view is drawn for a block, so that neither batches nor processes change what is measured.
-        x, context = data.batch(block, torch.Generator().manual_seed(int(block[0])))
-        for rows in torch.arange(len(block))[rank::world].split(batch_size):
-            parts = {name: value[rows].to(device) for name, value in (context or {}).items()}
-            measure = model.log_prob if data.spec.unit == "nats" else model.bits_per_dim
-            measured = measure(x[rows].to(device), model_context(model, parts)).double().cpu()
-            nll = -measured if data.spec.unit == "nats" else measured
-            sums += torch.stack([nll.sum(), nll.square().sum()])
-            if progress is not None:
-                progress(len(rows))
+    with _float32(device):
+        for block in indices.split(_VIEW_BLOCK):
+            # A random view is drawn for a block, so that neither batches nor processes change what is measured.
+            x, context = data.batch(block, torch.Generator().manual_seed(int(block[0])))
+            for rows in torch.arange(len(block))[rank::world].split(batch_size):
+                parts = {name: value[rows].to(device) for name, value in (context or {}).items()}
+                measure = model.log_prob if data.spec.unit == "nats" else model.bits_per_dim
+                measured = measure(x[rows].to(device), model_context(model, parts)).cpu().double()
+                nll = -measured if data.spec.unit == "nats" else measured
+                sums += torch.stack([nll.sum(), nll.square().sum()])
+                if progress is not None:
+                    progress(len(rows))
     model.train(was_training)
     if accelerator is not None and world > 1:
         sums = accelerator.reduce(sums.to(accelerator.device), "sum").cpu()

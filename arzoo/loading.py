@@ -27,15 +27,14 @@ from arzoo.checkpoints import (
     FORMAT,
     NEW_CONFIG,
     WEIGHTS,
-    StoredTensor,
-    parse_config,
+    check_dtypes,
+    config_file,
     read_checkpoint,
-    read_header,
-    read_weights,
 )
 from arzoo.files import replacing
 from arzoo.model import Model
 from arzoo.registry import one_line
+from arzoo.tensor_header import StoredTensor, read_header, size_of
 
 _INTEGERS = {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
 
@@ -117,14 +116,10 @@ def distinct(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _end_interrupted_save(directory: Path) -> None:
     """Gives the waiting config its place if its weights have theirs; else removes it."""
     waiting = directory / NEW_CONFIG
-    if not waiting.exists():
-        return
-    try:
-        read_weights(directory, parse_config(waiting))
-    except (FileNotFoundError, ValueError):
-        waiting.unlink()
-    else:
+    if config_file(directory) == waiting:
         os.replace(waiting, directory / CONFIG)
+    else:
+        waiting.unlink(missing_ok=True)
 
 
 def from_pretrained(
@@ -169,6 +164,7 @@ def from_pretrained(
     except LookupError as error:
         raise LookupError(f"{folder} is a {config['family']!r} model: {error}{_how_to_install(config)}") from None
     header = read_header(io.BytesIO(data), folder / WEIGHTS)
+    check_dtypes(header, config, folder)
     try:
         model = _build(model_class, config, folder, header)
         tensors = parse(data)
@@ -181,9 +177,8 @@ def from_pretrained(
     return model.eval()
 
 
-def load(name_or_path: str | Path) -> Model:
-    """The short form of `from_pretrained`."""
-    return from_pretrained(name_or_path)
+load = from_pretrained
+"""The same by a shorter name."""
 
 
 def _build(model_class: type[Model], config: dict[str, Any], folder: Path, header: Mapping[str, StoredTensor]) -> Model:
@@ -196,7 +191,7 @@ def _build(model_class: type[Model], config: dict[str, Any], folder: Path, heade
     try:
         wanted = model_class.config_class.from_dict(config["model"], f"model in {folder / CONFIG}")
         with torch.random.fork_rng(devices=[]):  # building draws weights that are overwritten at once
-            return build(model_class, wanted, len(header), check)
+            return build(model_class, wanted, [size_of(tensor) for tensor in header.values()], check)
     except _DoesNotFit:
         raise
     except Exception as error:  # whatever a constructor makes of values that nobody vouches for

@@ -266,11 +266,15 @@ class Model(nn.Module, ABC):
         """Where the weights are."""
         return next(itertools.chain(self.parameters(), self.buffers()), torch.empty(0)).device
 
-    def save_pretrained(self, directory: str | Path) -> None:
-        """Writes config.json and model.safetensors, whole or not at all; see `arzoo.loading.save_model`."""
+    def save_pretrained(self, directory: str | Path, dtype: torch.dtype = torch.float32) -> None:
+        """Writes config.json and model.safetensors, whole or not at all; see `arzoo.loading.save_model`.
+
+        Arguments:
+            dtype: What floating-point weights are stored as: torch.float32 or torch.bfloat16.
+        """
         from arzoo import loading
 
-        loading.save_model(self, directory)
+        loading.save_model(self, directory, dtype)
 
     @classmethod
     def from_pretrained(
@@ -301,6 +305,7 @@ class Model(nn.Module, ABC):
         repo_id: str,
         *,
         license: str | None = None,
+        dtype: torch.dtype | None = None,
         private: bool = True,
         revision: str = "main",
         message: str | None = None,
@@ -311,9 +316,15 @@ class Model(nn.Module, ABC):
     ) -> "Push":
         """Puts the model and a card onto the Hub in one commit, or says what that would change; see `arzoo.push`.
 
+        A model knows nothing of the folder that it was loaded from: what that holds besides (a recipe, metrics,
+        pictures, a card) does not go along.  To publish a checkpoint folder with its card, use `arzoo.push`.  What
+        the Hub has of these stays if the weights are those that it has.
+
         Arguments:
             repo_id: "ORGANISATION/NAME", made if need be.
             license: Of the weights, as the Hub writes it; None takes that of the card on the Hub.
+            dtype: What floating-point weights are stored as: torch.float32 or torch.bfloat16; None for what they
+                are stored as on the Hub if they are the same there, else torch.float32.
         """
         from arzoo import hub
 
@@ -321,6 +332,7 @@ class Model(nn.Module, ABC):
             self,
             repo_id,
             license=license,
+            dtype=dtype,
             private=private,
             revision=revision,
             message=message,

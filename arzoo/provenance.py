@@ -1,15 +1,15 @@
 """Where weights come from: the facts of a training, for people and for metrics.json."""
 
-import json
 import os
 import platform
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
-from arzoo.files import replacing
+from arzoo import metrics
 from arzoo.model import Model
 
 
@@ -27,10 +27,8 @@ def setup(model: Model, accelerator: Accelerator) -> dict[str, Any]:
 
 def record(directory: Path, training: dict[str, Any]) -> None:
     """Puts the facts of a training into the metrics.json of its checkpoint; what else it holds stays."""
-    metrics = directory / "metrics.json"
-    facts = json.loads(metrics.read_text()) if metrics.is_file() else {}
-    with replacing(metrics) as path:
-        path.write_text(json.dumps({**facts, "training": training}, indent=2) + "\n")
+    numbers = {name: value for name, value in training.items() if not isinstance(value, float) or isfinite(value)}
+    metrics.record(directory, {"training": numbers})  # JSON knows no infinity
 
 
 def _processor() -> str:

@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from arzoo.registry import PluginInfo
 
 
-METRIC_TYPES = {"nats": "negative_log_likelihood", "bits/dim": "bits_per_dim", "perplexity": "perplexity"}
-"""What the Hub calls a measurement in each unit."""
-
-
 def checkpoint_facts(info: CheckpointInfo) -> dict[str, Any]:
     """A checkpoint with the number that its recipe measures it against; imports neither torch nor plugins."""
     facts = {**asdict(info), "path": str(info.path), "published": None}

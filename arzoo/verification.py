@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arzoo.checkpoints import describe_checkpoint
 
 if TYPE_CHECKING:
-    from arzoo.evaluation import Evaluation
+    from arzoo.metrics import Evaluation
 
 RELATIVE, ABSOLUTE = 1e-4, 1e-6
 """How far two measurements of the same weights may lie apart: machines round differently."""
 STANDARD_ERRORS = 4
-"""How far one on a part of the examples may lie from that on all."""
+"""How far one on a part of the examples may lie from that on all: so many of its own."""
+LARGEST_SHARE = 0.25
+"""And no further than this share of the card's value, for a model can make its likelihoods vary without end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,10 @@ def check_verifiable(name: str, folder: Path) -> None:
     if info.error:
         raise ValueError(info.error)
     if not info.metrics:
-        raise ValueError(f"{name} cannot be verified: in metrics.json, nothing was measured on these weights")
+        raise ValueError(
+            f"{name} cannot be verified: in metrics.json, nothing was measured on these weights;"
+            " measure your own: arzoo eval ./FOLDER --record"
+        )
 
 
 def verdict(measured: Evaluation, card: Evaluation, stated: float | None, num_examples: int | None) -> Verdict:
@@ -64,15 +68,17 @@ def verdict(measured: Evaluation, card: Evaluation, stated: float | None, num_ex
         differences.append(f"README.md says {stated:.8g}, metrics.json {card.value:.8g}")
     count, whole = measured.num_examples, card.num_examples
     if count == num_examples and count < whole:
-        # Few examples tell little of the error, so that of the card is considered too.
-        error = max(measured.standard_error, card.standard_error * sqrt(whole / count))
-        if not abs(measured.value - card.value) <= STANDARD_ERRORS * error + _rounding(card.value):
+        # The standard error on the card counts for nothing here: it is a claim as the value is.
+        most = LARGEST_SHARE * max(abs(card.value), 1.0)
+        allowed = min(STANDARD_ERRORS * measured.standard_error, most) + _rounding(card.value)
+        if not abs(measured.value - card.value) <= allowed:
             differences.append(
                 f"{count:,} examples give {measured.value:.8g}, the card says {card.value:.8g} of {whole:,}:"
-                f" more than {STANDARD_ERRORS} standard errors of {error:.2g} apart"
+                f" more than {allowed:.2g} apart, which {STANDARD_ERRORS} standard errors of these allow"
             )
         agreement = (
-            f"agrees as far as {count:,} of {whole:,} examples can tell: within {STANDARD_ERRORS} standard errors"
+            f"agrees as far as {count:,} of {whole:,} examples can tell: within {allowed:.2g}, which"
+            f" {STANDARD_ERRORS} standard errors of these allow"
         )
     else:
         differences += [

@@ -2,9 +2,9 @@
 
 import io
 import json
+import math
+import random
 import re
-import runpy
-import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from huggingface_hub import ModelCard
 from typer.testing import CliRunner
 
 import arzoo
-from arzoo import card, checkpoints, cli, registry
+from arzoo import card, checkpoints, cli, registry, tables
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,11 +48,6 @@ def headings(text: str) -> list[str]:
 def change_metrics(folder: Path, **changes: Any) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     (folder / "metrics.json").write_text(json.dumps({**metrics, **changes}))
-
-
-def make_card(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["make_card.py", *arguments])
-    runpy.run_path(str(ROOT / "scripts" / "make_card.py"), run_name="__main__")
 
 
 # ---- what it says
@@ -106,6 +101,12 @@ def test_the_card_says_what_the_folder_says(measured: Path) -> None:
     assert "curve.png" not in text
 
 
+def test_what_somebody_measured_begins_no_line_of_its_own(measured: Path) -> None:
+    change_metrics(measured, training={**toy_zoo.TRAINING, "hardware": "a\n\n## b"}, measured_with={"c\n## d": "1"})
+    text = written(measured)
+    assert "\n- hardware: a ## b\n" in text and "float32 with c ## d 1;" in text
+
+
 def test_every_data_set_links_to_where_it_is_from() -> None:
     for name in registry.list_datasets():
         assert re.match(r"https?://\S+$", registry.get_dataset(name).homepage or ""), name
@@ -132,8 +133,9 @@ def test_what_comes_from_outside_ends_no_section(measured: Path) -> None:
     recipe = (measured / "recipe.toml").read_text()
     (measured / "recipe.toml").write_text(recipe.replace("500 units", "a|b\\n<!-- arzoo:end results -->"))
     text = written(measured)
-    assert "a\\|b &lt;!-- arzoo:end results -->" in text
+    assert "a\\|b &lt;!-- arzoo\\:end results -->" in text
     assert "\n| published | 88.33 |" in text
+    assert card.check_card(measured) == ""
 
 
 # ---- any folder
@@ -195,9 +197,9 @@ def test_a_name_on_the_hub_stays_and_another_follows_the_folder(measured: Path) 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"value": "low"}, "value = 'low' is not valid"),
-        ({"value": None}, "value = None is not valid"),
-        ({"perplexity": 3}, "Evaluation has no field 'perplexity'"),
+        ({"value": "low"}, r"value must be int \| float, got str"),
+        ({"value": None}, r"value must be int \| float, got NoneType"),
+        ({"perplexity": 3}, "test: there is no field 'perplexity'"),
     ],
 )
 def test_metrics_that_are_none_are_refused(measured: Path, changes: dict[str, Any], reason: str) -> None:
@@ -205,6 +207,80 @@ def test_metrics_that_are_none_are_refused(measured: Path, changes: dict[str, An
     change_metrics(measured, test={**test, **changes})
     with pytest.raises(ValueError, match=reason):
         card.write_card(measured)
+
+
+ODD = (
+    *(None, True, -1, 0, 3, 2.5, -0.5, 1e14, 1e16, 1e308, -1e308, 10**30, 10**400, math.nan, math.inf),
+    *(
+        "",
+        "nats",
+        "low",
+        "3",
+        "a\n\n## b | c\t`d`",
+        "<!-- arzoo:end training -->",
+        "\ud800",
+        "\x00\x1b[31m\x85",
+        "---\na: &b\n",
+    ),
+    *("x" * 1500, "x" * 10**5, [], [3], {}, {"a": 3}, {"torch": "2"}, {"<!-- -->": "\n"}, {"x" * 10**5: ""}),
+    *({"value": 1.0}, {"hardware": 3}, json.loads("[" * 300 + "]" * 300)),
+)
+
+
+def test_whatever_metrics_hold_there_is_a_card_or_a_refusal_on_one_line(
+    measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, draw, model = measured / "metrics.json", random.Random(0), arzoo.load(measured)
+    monkeypatch.setattr("arzoo.loading.load", lambda folder: model)
+    change_metrics(measured, measured_with={"arzoo": "0.9", "torch": "2.99"})
+    whole = json.loads(file.read_text())
+    cases: list[Any] = [{**whole, name: value} for name in whole for value in ODD]
+    for part in ("training", "test", "measured_with"):
+        for name in (*whole[part], "more"):
+            values = draw.sample(ODD, 5)
+            cases += [{**whole, part: {**whole[part], name: value}} for value in values]
+            cases.append({**whole, part: {key: value for key, value in whole[part].items() if key != name}})
+    cases += ODD
+    refused = 0
+    for case in cases:
+        file.write_text(json.dumps(case))
+        try:
+            text = card.card_text(measured, "")
+            text.encode()
+            (measured / "README.md").write_text(text)
+            assert card.check_card(measured) == "", case
+        except ValueError as error:
+            refused += 1
+            assert "metrics.json" in str(error) and "\n" not in str(error) and len(str(error)) < 1000, case
+        (measured / "README.md").unlink(missing_ok=True)
+        tables.checkpoint_details(checkpoints.describe_checkpoint(measured))
+    assert len(cases) / 2 < refused < len(cases) - 50
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"training": {}}, "training: the field 'hardware' is missing"),
+        ({"training": 3}, "training must be a JSON object, got int"),
+        ({"test": []}, "test must be a JSON object, got list"),
+        ({"measured_with": "arzoo"}, "measured_with must be a JSON object, got str"),
+        ({"training": {**toy_zoo.TRAINING, "seconds": -1}}, "training: seconds must be 0 to 1e+15, got -1"),
+        ({"training": {**toy_zoo.TRAINING, "steps": 10**40}}, "training: steps must be 0 to 1e+15, got 1000"),
+        ({"weights_sha256": 3}, "weights_sha256 must be str | None, got int"),
+    ],
+)
+def test_a_refusal_names_the_file_and_the_field(measured: Path, changes: dict[str, Any], reason: str) -> None:
+    change_metrics(measured, **changes)
+    for command in (["card", str(measured)], ["verify", str(measured)], ["push", str(measured), "me/mine"]):
+        if command[0] == "push":
+            (measured / "README.md").write_text("---\nlicense: cc-by-sa-3.0\n---\n<!-- arzoo:begin -->")
+        done = CliRunner().invoke(cli.app, command)
+        assert (done.exit_code, done.stdout) == (1, ""), done.output
+        if command[0] != "push":
+            assert re.fullmatch(
+                rf"error: .*metrics\.json: {re.escape(reason)}.*; mend or delete the file\n", done.stderr
+            )
+    assert reason in checkpoints.describe_checkpoint(measured).error
 
 
 # ---- licence
@@ -246,6 +322,20 @@ def test_a_licence_that_somebody_chose_stays_if_the_data_allow_it(measured: Path
     assert readme.read_text() == text
     readme.write_text("---\nlicense: other\nlicense_name: ask-me\n---\n")
     assert "The weights: ask-me." in written(measured)
+
+
+@pytest.mark.parametrize("license", ['"mit"', "'mit'", "mit # mine", "!!str mit"])
+def test_the_licence_is_read_as_yaml(bare: Path, license: str) -> None:
+    (bare / "README.md").write_bytes(b"\xef\xbb\xbf" + f"---\r\nlicense: {license}\r\n---\r\n".encode())
+    assert checkpoints.describe_checkpoint(bare).license == "mit"
+    assert "The weights: mit." in written(bare)
+
+
+@pytest.mark.parametrize("front", ["license: [mit]", "license: [", "license: no", "mit"])
+def test_a_licence_that_cannot_be_read_is_none(bare: Path, front: str) -> None:
+    (bare / "README.md").write_text(f"---\n{front}\n---\n")
+    info = checkpoints.describe_checkpoint(bare)
+    assert (info.license, info.error) == ("", "")
 
 
 # ---- up to date
@@ -355,25 +445,7 @@ def test_the_snippet_of_a_conditional_model_runs(tmp_path: Path) -> None:
     assert printed.getvalue().startswith("tensor([-")
 
 
-# ---- commands and scripts
-
-
-def test_a_card_is_made_from_measured_weights_once(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_card(monkeypatch, str(checkpoint))
-    files = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
-    assert {"README.md", "samples.png", "metrics.json"} <= files.keys()
-    metrics: dict[str, Any] = json.loads(files["metrics.json"])
-    assert metrics["training"] == toy_zoo.TRAINING and metrics["test"]["num_examples"] == 5
-    assert metrics["measured_with"]["arzoo"] == arzoo.__version__
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("measured again")
-
-    monkeypatch.setattr("arzoo.evaluate", refuse)
-    make_card(monkeypatch, str(checkpoint))
-    assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == files
-    make_card(monkeypatch, str(checkpoint), "--samples", "64")
-    assert (checkpoint / "samples.png").read_bytes() != files["samples.png"]
+# ---- the command
 
 
 def test_the_command_writes_or_checks_a_card(measured: Path) -> None:

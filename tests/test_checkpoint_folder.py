@@ -19,6 +19,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 import arzoo
 from arzoo import building, checkpoints, files, loading, registry
+from arzoo.card import write_card
+from arzoo.hub import pushing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +268,26 @@ def test_a_kill_between_the_renames_loses_nothing(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
 
 
+def test_after_a_kill_everybody_reads_the_config_of_the_weights(folder: Path) -> None:
+    old = (folder / "config.json").read_bytes()
+    loading.save_model(toy(1, hidden_size=4), folder, torch.bfloat16)
+    new = (folder / "config.json").read_bytes()
+    for left in (None, old):
+        (folder / "config.json.new").write_bytes(new)
+        (folder / "config.json").unlink() if left is None else (folder / "config.json").write_bytes(left)
+        assert checkpoints.config_file(folder).name == "config.json.new"
+        assert checkpoints.read_config(folder) == checkpoints.read_checkpoint(folder)[0] == json.loads(new)
+        info = checkpoints.describe_checkpoint(folder)
+        assert (info.error, info.num_bytes) == ("", (folder / "model.safetensors").stat().st_size)
+        write_card(folder, "mit", name="ann/toy")
+        assert json.loads(new)["weights"]["sha256"] in (folder / "README.md").read_text()
+        assert pushing._read(folder, "ann/toy")["config.json"] == new
+    (folder / "config.json.new").write_bytes(old)  # of other weights: of no account
+    (folder / "config.json").write_bytes(new)
+    assert checkpoints.read_config(folder) == json.loads(new)
+    assert pushing._read(folder, "ann/toy")["config.json"] == new
+
+
 def test_a_full_disk_after_a_kill_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = (folder / "config.json").read_bytes()
     loading.save_model(toy(1), folder)
@@ -414,6 +436,20 @@ def test_weights_of_another_shape_or_name_are_refused(folder: Path) -> None:
     assert "missing: order" in refusal(folder)
 
 
+@pytest.mark.parametrize(("told", "stored"), [("bfloat16", "float32"), ("float32", "bfloat16"), ("x" * 999, "float32")])
+def test_weights_of_another_type_than_the_config_says_are_refused(folder: Path, told: str, stored: str) -> None:
+    loading.save_model(toy(), folder, getattr(torch, stored))
+    edit(folder, lambda config: config["weights"].update(dtype=told))
+    text = refusal(folder)
+    assert f"is {stored}, but the config says {told[:100]!r}" in text and len(text) < 500
+    assert checkpoints.describe_checkpoint(folder).error == text
+
+
+def test_weights_of_two_types_are_refused(folder: Path) -> None:
+    put_state(folder, lambda state: state.update(wide=state["wide"].double()))
+    assert "'wide' is float64, but the config says 'float32'" in refusal(folder)
+
+
 def test_nothing_is_unpickled(folder: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
@@ -469,10 +505,22 @@ def test_names_and_paths_are_told_apart(folder: Path, monkeypatch: pytest.Monkey
         arzoo.load("toy-coins")
 
 
+MEASURED: dict[str, Any] = {
+    "value": 1.5,
+    "unit": "nats",
+    "standard_error": 0.5,
+    "num_examples": 9,
+    "dataset": "coins",
+    "split": "test",
+    "protocol": "",
+    "likelihood": "exact",
+}
+
+
 def test_a_list_says_what_the_folders_say(folder: Path) -> None:
     (folder / "README.md").write_text("---\ntags: [a]\nlicense: apache-2.0\n---\n# Toy\nlicense: none\n")
     sha256 = checkpoints.read_config(folder)["weights"]["sha256"]
-    metrics = {"test": {"value": 1.5, "unit": "nats"}, "seed": 0, "weights_sha256": sha256}
+    metrics = {"test": MEASURED, "seed": 0, "weights_sha256": sha256}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder.parent / "odd-coins-small").mkdir()
     spoilt = folder.parent / "toy-cards"
@@ -487,18 +535,18 @@ def test_a_list_says_what_the_folders_say(folder: Path) -> None:
         dataset="coins",
         num_parameters=3 * 3 + 3 + 4 * 2 * 3 * 3 + (4 + 4 * 3 + 4) + 3,
         num_bytes=(folder / "model.safetensors").stat().st_size,
-        metrics={"value": 1.5, "unit": "nats"},
+        metrics=MEASURED,
         license="apache-2.0",
     )
     odd = found["odd-coins-small"]
     assert (odd.family, odd.dataset) == ("odd", "coins")
     assert odd.error == f"{odd.path} is no checkpoint: it has no config.json"
-    assert found["toy-cards"].error == f"{spoilt / 'metrics.json'}: test must be a JSON object, got int"
+    assert found["toy-cards"].error.startswith(f"{spoilt / 'metrics.json'}: test must be a JSON object, got int")
 
 
 @pytest.mark.parametrize("measured", [{}, {"weights_sha256": "0" * 64}])
 def test_a_list_shows_no_figure_that_was_measured_on_other_weights(folder: Path, measured: dict[str, str]) -> None:
-    (folder / "metrics.json").write_text(json.dumps({"test": {"value": 1.5, "unit": "nats"}, **measured}))
+    (folder / "metrics.json").write_text(json.dumps({"test": MEASURED, **measured}))
     (info,) = [info for info in arzoo.list_checkpoints() if info.name == "toy-coins"]
     assert (info.metrics, info.error) == ({}, "")
 

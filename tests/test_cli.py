@@ -1,9 +1,13 @@
 """What stands at the command line: thin, quick where it only lists, and plain about what was wrong."""
 
 import json
+import math
 import re
+import shutil
 import subprocess
 import sys
+import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +15,16 @@ import numpy as np
 import pytest
 import torch
 import toy_zoo
+import toys
 from PIL import Image
 from toy_zoo import NAME
 from typer.testing import CliRunner
 
 import arzoo
-from arzoo import cli, pictures
+from arzoo import cli, pictures, registry, testing
+from arzoo.cli import choices
 
-COMMANDS = ("list", "info", "sample", "complete", "eval", "train", "pull", "push", "plugins")
+COMMANDS = ("list", "info", "sample", "complete", "eval", "verify", "card", "train", "pull", "push", "plugins")
 
 
 def run(*arguments: str) -> Any:
@@ -206,6 +212,133 @@ def test_completion_with_a_mask_says_that_it_is_not_exact(checkpoint: Path) -> N
     assert run("complete", NAME, "digit.png", "--mask", "mask.png", "--rows", "3").exit_code == 2
 
 
+# ---- device, context
+
+
+@pytest.mark.parametrize("command", [["sample"], ["complete"], ["eval"], ["verify"]])
+def test_a_device_that_is_not_there_is_refused(checkpoint: Path, command: list[str]) -> None:
+    toy_zoo.measure(checkpoint)
+    write_digit(Path("digit.png"))
+    arguments = [*command, NAME, *(["digit.png"] if command == ["complete"] else [])]
+    there = "cpu" if not torch.accelerator.is_available() else "cpu, "
+    for device in ("tpu", "cuda:99", "cpu:1", ""):
+        text = refusal(*arguments, "--device", device)
+        assert f"there is no device {device!r}: torch {torch.__version__} finds {there}" in text
+    assert sorted(path.name for path in Path().iterdir()) == ["digit.png"]
+
+
+def test_auto_is_the_accelerator_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    assert choices.find_device("auto") == choices.find_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    assert (choices.find_device("auto").type, choices.find_device("cpu").type) == ("cuda", "cpu")
+    assert choices.find_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="finds cpu, cuda, cuda:0, cuda:1 here"):
+        choices.find_device("cuda:2")
+
+
+def test_models_and_events_go_to_the_device(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_digit(Path("digit.png"))
+    seen: list[str] = []
+
+    def stop(*given: Any, **_: object) -> None:
+        seen.extend(str(each.device) for each in given if isinstance(each, arzoo.Model | torch.Tensor))
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr(choices, "find_device", lambda name: torch.device("meta"))
+    monkeypatch.setattr(arzoo.Autoregressive, "stream", stop)
+    monkeypatch.setattr(arzoo.Autoregressive, "complete", lambda model, x, *_, **__: stop(model, x))
+    monkeypatch.setattr(arzoo, "evaluate", stop)
+    for arguments in (["sample", NAME], ["complete", NAME, "digit.png"], ["eval", NAME]):
+        assert run(*arguments).exit_code == 1
+    assert seen == ["meta"] * 4
+
+
+def test_what_a_device_has_no_memory_for_is_said_on_one_line(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setattr(arzoo, "load", fail)
+    assert "too little memory; take less at a time, or --device cpu" in refusal("sample", NAME)
+
+
+@pytest.fixture
+def labelled(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> arzoo.Model:
+    """A model of small images with labels, in the folder labelled, whose family is installed."""
+    info = tmp_path / "site" / "toy_families-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-families\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[arzoo.families]\ntoy_labelled = toy_families\ntoy_translation = toy_families\n"
+    )
+    plugin = types.ModuleType("toy_families")
+    exec(PLUGIN, plugin.__dict__)
+    monkeypatch.setitem(sys.modules, "toy_families", plugin)
+    registry.installed.cache_clear()
+    model = testing.random_model(toys.Labelled, toys.LabelledConfig(event_shape=(1, 4, 4)))
+    model.save_pretrained("labelled")
+    return model
+
+
+PLUGIN = """
+import arzoo, toys
+@arzoo.hookimpl
+def arzoo_families():
+    return [toys.Labelled, toys.Translation]
+"""
+
+
+@pytest.mark.parametrize(("value", "labels"), [("2", [2, 2, 2]), ("0,2,-1", [0, 2, -1])])
+def test_samples_are_conditioned_on_the_context(labelled: arzoo.Model, value: str, labels: list[int]) -> None:
+    output("sample", "./labelled", "-n", "3", "-o", "a.npy", "--seed", "5", "--context", f"label={value}")
+    expected = labelled.sample(3, torch.tensor(labels), generator=torch.Generator().manual_seed(5))
+    assert np.array_equal(np.load("a.npy"), expected.numpy())
+    others = labelled.sample(3, torch.tensor([1, 1, 1]), generator=torch.Generator().manual_seed(5))
+    assert not torch.equal(expected, others)
+
+
+def test_completions_are_conditioned_on_the_context(labelled: arzoo.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(labelled, arzoo.Autoregressive)
+    event, seen = write_digit(Path("image.png"), (4, 4)), []
+    complete = toys.Labelled.complete
+    monkeypatch.setattr(
+        toys.Labelled, "complete", lambda *given, **options: seen.append(given[3]) or complete(*given, **options)
+    )
+    text = output("complete", "./labelled", "image.png", "-n", "2", "-o", "a.png", "--context", "label=0,1")
+    assert "\nexact: drawn from" in text and event.shape == (1, 4, 4)
+    assert [context["label"].tolist() for context in seen] == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ([], "this toy_labelled is conditioned on label; give --context label=VALUE"),
+        (["class=1"], "this toy_labelled takes label, not 'class'"),
+        (["label=dog"], "--context label must be an integer, or integers with commas between, got 'dog'"),
+        (["label"], "--context label must be an integer"),
+        (["label=1.5"], "--context label must be an integer"),
+        (["label=1,,2"], "--context label must be an integer"),
+        ([f"label={10**30}"], "--context label must be an integer"),
+        (["label=1,2"], "--context label has 2 values for 16 events; give one for each, or one"),
+        (["label=1", "label=2"], "--context gives label twice"),
+    ],
+)
+def test_a_context_that_is_none_is_refused(labelled: arzoo.Model, given: list[str], reason: str) -> None:
+    options = [part for text in given for part in ("--context", text)]
+    assert reason in refusal("sample", "./labelled", *options)
+    assert not list(Path().glob("*.png"))
+
+
+def test_a_context_where_none_is_taken_is_refused(labelled: arzoo.Model) -> None:
+    assert "this nade takes no context; leave --context out" in refusal("sample", NAME, "--context", "label=1")
+    two = testing.random_model(toys.Translation, toys.Translation.tiny_configs()[0])
+    two.save_pretrained("two")
+    text = refusal("sample", "./two", "--context", "style=1")
+    assert "this toy_translation is conditioned on source, style; give --context source=VALUE" in text
+    assert "takes source, style, not 'label'" in refusal("sample", "./two", "--context", "label=1")
+
+
 # ---- eval, train
 
 
@@ -224,6 +357,83 @@ def test_evaluation_stands_beside_the_card_and_the_paper(checkpoint: Path) -> No
     assert re.search(r"^published +88\.33 +Uria et al\. 2016, table 2; 500 units", text, re.MULTILINE)
 
 
+def test_what_was_measured_is_recorded_for_the_card(checkpoint: Path) -> None:
+    shutil.copytree(checkpoint, "mine")
+    text = output("eval", "./mine", "--record")
+    assert text.endswith("\nrecorded in mine/metrics.json; write the card: arzoo card mine\n")
+    metrics = json.loads(Path("mine/metrics.json").read_text())
+    evaluation = arzoo.evaluate(arzoo.load("./mine"), arzoo.load_data("binarized_mnist", "test"))
+    sha256 = json.loads(Path("mine/config.json").read_text())["weights"]["sha256"]
+    assert metrics == {
+        "training": toy_zoo.TRAINING,
+        "test": vars(evaluation),
+        "measured_with": {"arzoo": arzoo.__version__, "torch": torch.__version__},
+        "weights_sha256": sha256,
+    }
+    output("sample", "./mine", "-n", "4", "-o", "mine/samples.png")
+    output("card", "mine")
+    text = Path("mine/README.md").read_text()
+    assert f"| measured | {evaluation.value:.2f} |" in text and "](samples.png)" in text
+    assert f"with arzoo {arzoo.__version__}, torch {torch.__version__};" in text
+    assert "agrees: all 5 examples" in output("verify", "./mine")
+    files = {path.name: path.read_bytes() for path in Path("mine").iterdir()}
+    json.loads(output("eval", "./mine", "--record", "--json"))
+    assert {path.name: path.read_bytes() for path in Path("mine").iterdir()} == files
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        ([NAME], 1, f"--record is for a folder of your own, ./FOLDER, and {NAME} is installed or on the Hub"),
+        (["mine"], 1, "installed or on the Hub; for the folder of this name, write ./mine"),
+        (["ann/made-mine"], 1, "ann/made-mine is installed or on the Hub"),
+        (["./mine", "--examples", "3"], 2, "--record is for the whole test split; leave --examples and"),
+        (["./mine", "--split", "validation"], 2, "--record is for the whole test split; leave --examples and"),
+        (["./hub/models--a--b/snapshots/0123"], 1, "belongs to the cache of the Hub; copy it first: arzoo pull"),
+        (["./bare"], 1, "bare has no recipe.toml, which names the data to measure on"),
+        (["./nowhere"], 1, "there is no such folder"),
+    ],
+)
+def test_only_the_whole_test_split_is_recorded_and_only_in_a_folder_of_ones_own(
+    checkpoint: Path, arguments: list[str], code: int, reason: str
+) -> None:
+    for folder in ("mine", "bare", "hub/models--a--b/snapshots/0123"):
+        shutil.copytree(checkpoint, folder)
+    Path("bare/recipe.toml").unlink()
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    result = run("eval", *arguments, "--record")
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert reason in " ".join(result.stderr.replace("│", "").split())
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_a_measurement_that_fails_is_not_half_recorded(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(checkpoint, "mine")
+    arzoo.load_data("binarized_mnist", "test")
+    metrics, evaluate = Path("mine/metrics.json"), arzoo.evaluate
+    before = metrics.read_bytes()
+
+    def diverged(*arguments: Any, **options: Any) -> arzoo.Evaluation:
+        return replace(evaluate(*arguments, **options), value=math.nan)
+
+    def retrained(*arguments: Any, **options: Any) -> arzoo.Evaluation:
+        torch.manual_seed(1)
+        arzoo.create_model("nade", {"event_shape": (1, 28, 28), "hidden_size": 2}).save_pretrained("mine")
+        return evaluate(*arguments, **options)
+
+    for broken, reason in (
+        (diverged, "test: value must be -1e+15 to 1e+15, got nan"),
+        (retrained, "mine changed while they were"),
+    ):
+        monkeypatch.setattr(arzoo, "evaluate", broken)
+        assert reason in refusal("eval", "./mine", "--record")
+        assert metrics.read_bytes() == before
+    monkeypatch.setattr(arzoo, "evaluate", evaluate)
+    metrics.write_text('{"training": 3}')
+    assert "metrics.json: training must be a JSON object" in refusal("eval", "./mine", "--record")
+    assert metrics.read_text() == '{"training": 3}'
+
+
 def test_a_bound_is_called_one() -> None:
     from arzoo import tables
 
@@ -236,7 +446,9 @@ def test_a_bound_is_called_one() -> None:
 def test_training_leaves_a_whole_checkpoint(checkpoint: Path) -> None:
     Path("toy.toml").write_text(toy_zoo.RECIPE)
     text = output("train", "toy.toml")
-    assert text == "the trained model is in toy; measure it with: arzoo eval ./toy\n"
+    assert text == (
+        "the trained model is in toy; measure it, then write its card: arzoo eval ./toy --record && arzoo card toy\n"
+    )
     assert Path("toy/recipe.toml").read_text() == toy_zoo.RECIPE
     assert json.loads(output("eval", "./toy", "--json"))["measured"]["num_examples"] == 5
     weights = Path("toy/model.safetensors").read_bytes()

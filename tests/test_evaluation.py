@@ -133,6 +133,24 @@ def test_evaluation_leaves_the_mode_and_the_random_state_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_what_is_measured_is_measured_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    cudnn: Any = torch.backends.cudnn
+    parts = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
+    before, seen = [part.fp32_precision for part in parts], []
+    conditionals = toys.Orders.conditionals
+
+    def watched(self: toys.Orders, *arguments: Any) -> Any:
+        seen.append((torch.is_autocast_enabled("cpu"), *(part.fp32_precision for part in parts)))
+        return conditionals(self, *arguments)
+
+    expected = arzoo.evaluate(model(), data(20))
+    monkeypatch.setattr(toys.Orders, "conditionals", watched)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert arzoo.evaluate(model(), data(20)) == expected
+    assert set(seen) == {(False, "ieee", "ieee", "ieee")}
+    assert [part.fp32_precision for part in parts] == before != ["ieee"] * 3
+
+
 def test_data_of_another_kind_are_refused() -> None:
     other = testing.random_model(toys.Orders, toys.ToyConfig(event_shape=(6,)))
     with pytest.raises(ValueError, match=r"the model is for events \(6,\) with 2 categories, the data set bits has"):

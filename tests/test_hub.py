@@ -1,21 +1,26 @@
 """From the Hub: what was pushed is what is loaded, at the commit asked for, with as few requests as can be."""
 
 import hashlib
+import inspect
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hub_server import Hub
-from huggingface_hub import constants
+from hub_server.messages import Answer, Request
+from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub.utils import get_session
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialize
 from torch import nn
@@ -23,6 +28,7 @@ from torch import nn
 import arzoo
 from arzoo import checkpoints, testing
 from arzoo import hub as library
+from arzoo.hub import client, fetching, listing
 
 # What huggingface_hub itself does wrong when it uploads without Xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
@@ -133,6 +139,36 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(
         assert same(arzoo.from_pretrained("ann/toy", revision=revision), toy(seed)), revision
 
 
+def test_load_and_from_pretrained_take_the_same(hub: Hub, commit: str, files: dict[str, bytes]) -> None:
+    hub.commit("ann/toy", {"config.json": b"{}"})
+    assert same(arzoo.load("ann/toy", revision=commit), toy())
+    assert same(arzoo.load("ann/toy", revision=commit, local_files_only=True), toy())
+    assert inspect.signature(arzoo.load) == inspect.signature(arzoo.from_pretrained)
+
+
+def test_a_hub_that_answers_with_another_commit_than_the_one_asked_for_is_refused(
+    hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    newer, model_info = hub.commit("ann/toy", {"README.md": b""}), HfApi.model_info
+    monkeypatch.setattr(
+        HfApi, "model_info", lambda api, *ids, **rest: model_info(api, *ids, **{**rest, "revision": None})
+    )
+    text = refusal(ConnectionError, "ann/toy", revision=commit)
+    assert f"gives commit {newer} for ann/toy at {commit}" in text
+    assert not (tmp_path / "hub").exists()
+
+
+def test_a_token_is_not_sent_to_another_host(hub: Hub, commit: str, files: dict[str, bytes]) -> None:
+    with Hub() as other:
+        other.create("ann/toy", files)
+        elsewhere = {"Location": f"{other.url}/ann/toy/resolve/main/config.json"}
+        hub.fault("status", "*/config.json", status=302, headers=elsewhere)
+        assert "gives commit" in refusal(ConnectionError, "ann/toy")
+        assert "authorization" in hub.requests[-1].headers
+        [request] = other.requests
+        assert "authorization" not in request.headers
+
+
 # ---- requests
 
 
@@ -152,6 +188,54 @@ def test_what_another_client_fetched_is_not_fetched_again(hub: Hub, commit: str,
     hub.requests.clear()
     arzoo.load("ann/toy")
     assert [request.path for request in hub.requests] == ["/api/models/ann/toy/revision/main"]
+
+
+def test_what_is_fetched_is_what_other_clients_look_for(hub: Hub, commit: str) -> None:
+    folder = arzoo.pull("ann/toy")
+    hub.requests.clear()
+    for name in ("config.json", "model.safetensors", "README.md"):
+        found = hf_hub_download("ann/toy", name, revision=commit, endpoint=hub.url, local_files_only=True)
+        assert found == str(folder / name)
+        blob = Path(hf_hub_download("ann/toy", name, endpoint=hub.url)).resolve()  # asks for the name of the blob
+        assert blob == (folder / name).resolve()
+    assert not hub.asked(method="GET")
+
+
+def test_a_file_that_another_commit_has_too_is_not_fetched_again(hub: Hub, commit: str) -> None:
+    first = arzoo.pull("ann/toy")
+    hub.commit("ann/toy", {"README.md": CARD + b"Mended.\n"})
+    hub.requests.clear()
+    second = arzoo.pull("ann/toy")
+    assert [request.path.split("/")[-1] for request in hub.requests] == ["main", "README.md"]
+    assert (second / "model.safetensors").samefile(first / "model.safetensors")
+    assert same(arzoo.from_pretrained("ann/toy", local_files_only=True), toy())
+
+
+@pytest.mark.parametrize("reason", ["unwanted", "impossible"])
+def test_where_there_can_be_no_links_there_are_copies(
+    hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no links here")
+
+    if reason == "unwanted":
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", True)
+    else:
+        monkeypatch.setattr(Path, "symlink_to", refuse)
+    folder = arzoo.pull("ann/toy")
+    assert not any(path.is_symlink() for path in folder.iterdir())
+    assert same(arzoo.from_pretrained("ann/toy", local_files_only=True), toy())
+    (folder / "model.safetensors").write_bytes(b"x")
+    assert "is damaged in the cache" in refusal(ValueError, "ann/toy", local_files_only=True)
+    assert same(arzoo.from_pretrained("ann/toy", revision=commit), toy())
+
+
+def test_what_lies_in_xet_is_fetched_without_it(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    toy().push_to_hub("ann/toy", license="mit")
+    hub.fault("status", "*/xet-read-token/*", times=None)
+    assert same(arzoo.load("ann/toy"), toy())
+    assert hub.asked("*/xet-write-token/*") and not hub.asked("*/xet-read-token/*")
 
 
 @pytest.mark.parametrize("how", ["HF_HUB_OFFLINE", "local_files_only"])
@@ -234,6 +318,9 @@ def test_refusals_say_what_to_do(hub: Hub, commit: str, files: dict[str, bytes])
         (PermissionError, {"name_or_path": "ann/gated", "token": "hf_bob"}, ["ann/gated is gated", "ask for access"]),
         (LookupError, {"name_or_path": "ann/toy", "revision": "v1"}, ["ann/toy has no revision 'v1'", "'v1.0'"]),
         (LookupError, {"name_or_path": "ann/toy", "revision": "0" * 40}, ["no revision", "it has main, v1.0"]),
+        (LookupError, {"name_or_path": "ann/toy", "revision": commit[:7]}, ["no revision", "all of its 40 digits"]),
+        (LookupError, {"name_or_path": "ann/toy", "revision": commit[:39]}, ["no revision", "all of its 40 digits"]),
+        (LookupError, {"name_or_path": "ann/toy", "revision": commit[:6]}, ["no revision", "it has main, v1.0"]),
         (FileNotFoundError, {"name_or_path": "ann/empty"}, ["ann/empty at main", "it has no config.json"]),
         (FileNotFoundError, {"name_or_path": "ann/half"}, ["ann/half at main", "it has no model.safetensors"]),
         (ValueError, {"name_or_path": "ann/bert"}, ["ann/bert at main is no checkpoint of arzoo", "'architectures'"]),
@@ -250,20 +337,149 @@ def test_a_hub_that_is_none_is_said(hub: Hub, monkeypatch: pytest.MonkeyPatch) -
         assert "is no address of a Hub; check HF_ENDPOINT" in refusal(ValueError, "ann/toy")
 
 
-@pytest.mark.parametrize("fault", ["stopped", "silent", "die", "lost", "status 503", "status 429"])
-def test_a_hub_that_is_down_is_said_within_three_seconds(hub: Hub, commit: str, fault: str) -> None:
+CALLS: dict[str, Callable[[], object]] = {
+    "load": lambda: arzoo.load("ann/toy"),
+    "list": library.list_models,
+    "push": lambda: toy().push_to_hub("ann/toy", license="mit", dry_run=True),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("fault", ["stopped", "silent", "dripping", "addresses", "die", "lost", "503", "429"])
+def test_a_hub_that_is_down_is_said_within_three_seconds(
+    hub: Hub, commit: str, fault: str, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.create("ann/listed", {"README.md": b"---\nlibrary_name: arzoo\n---\n"})
+    client.connect()  # which imports the client: the clock is to see the rest
     if fault == "stopped":
         hub.stop()
     elif fault == "silent":
-        hub.fault("slow", "*", seconds=3)
-    elif fault.startswith("status"):
-        hub.fault("status", "*", status=int(fault.split()[1]))
+        hub.fault("slow", "*", seconds=4)
+    elif fault == "dripping":
+        hub.fault("drip", "*", seconds=0.6)  # no byte is late, but the last one is
+    elif fault == "addresses":
+        monkeypatch.setattr(socket, "create_connection", dead_addresses)
+    elif fault.isdigit():
+        hub.fault("status", "*", status=int(fault))
     else:
         hub.fault(fault, "*")  # type: ignore[arg-type]
     started = time.perf_counter()
-    text = refusal(ConnectionError, "ann/toy")
+    with pytest.raises(ConnectionError) as caught:
+        CALLS[call]()
     assert time.perf_counter() - started < 3
-    assert hub.url in text and "ann/toy" in text
+    assert hub.url in str(caught.value) and ("ann/toy" in str(caught.value) or call == "list")
+
+
+def dead_addresses(address: object, timeout: float, **_: object) -> socket.socket:
+    """What a host name does that stands for four addresses, at none of which anybody answers."""
+    for _ in range(4):
+        time.sleep(timeout)
+    raise TimeoutError("timed out")
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("fault", ["slow", "die", "addresses", "503"])
+def test_a_hub_that_dies_after_its_first_answer_is_given_up_in_time(
+    hub: Hub, commit: str, fault: str, cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the bound is: 0.6 seconds without a byte here, and ten by default."""
+    assert constants.DEFAULT_DOWNLOAD_TIMEOUT == 10 > sum(fetching._PAUSES)
+    if cached:
+        arzoo.pull("ann/toy")
+        hub.commit("ann/toy", {"README.md": b"", "config.json": b"{}"})
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.6)
+    monkeypatch.setattr(fetching, "_PAUSES", (0.1, 0.2, 0.2))
+    if fault == "addresses":
+        hub.before("/api/*", lambda: monkeypatch.setattr(socket, "create_connection", dead_addresses))
+        hub.fault("die", "*/resolve/*")
+    elif fault == "503":
+        hub.fault("status", "*/resolve/*", status=503, times=None)
+    else:
+        hub.fault(fault, "*/resolve/*", seconds=3, times=None)  # type: ignore[arg-type]
+    started = time.perf_counter()
+    if cached:
+        with pytest.warns(UserWarning, match=f"commit {commit} of ann/toy is used, from the cache"):
+            assert arzoo.pull("ann/toy").name == commit
+    else:
+        refusal(ConnectionError, "ann/toy")
+    assert 0.3 < time.perf_counter() - started < 1.5
+    assert len(hub.asked("*/resolve/*")) == {"slow": 1, "addresses": 1}.get(fault, 4) + (3 if cached else 0)
+
+
+def test_a_download_that_is_only_slow_is_not_cut(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+    hub.fault("drip", "*/model.safetensors", seconds=0.2)
+    started = time.perf_counter()
+    assert same(arzoo.load("ann/toy"), toy())
+    assert time.perf_counter() - started > 1
+    assert len(hub.asked("*/model.safetensors")) == 1
+
+
+@pytest.fixture
+def deaf(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Hub takes no notice of a Range, and always begins at the beginning."""
+    serve = hub._serve
+
+    def serve_whole(request: Request, target: str, body: bytes) -> Answer:
+        headers = {key: value for key, value in request.headers.items() if key != "range"}
+        return serve(replace(request, headers=headers), target, body)
+
+    monkeypatch.setattr(hub, "_serve", serve_whole)
+    hub.stop()
+    hub.start()
+
+
+def test_a_download_that_breaks_goes_on_where_it_was(
+    hub: Hub, commit: str, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_PAUSES", (0.01,))
+    hub.fault("truncate", "*/model.safetensors", times=2)
+    assert same(arzoo.load("ann/toy"), toy())
+    half = len(files["model.safetensors"]) // 2
+    quarter = (len(files["model.safetensors"]) - half) // 2
+    asked = [request.headers.get("range") for request in hub.asked("*/model.safetensors")]
+    assert asked == [None, f"bytes={half}-", f"bytes={half + quarter}-"]
+
+
+def test_a_download_that_breaks_begins_anew_where_it_must(
+    hub: Hub, deaf: None, commit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_PAUSES", (0.01, 0.01, 0.01))
+    hub.fault("truncate", "*/model.safetensors", times=2)
+    assert same(arzoo.load("ann/toy"), toy())
+    assert len(hub.asked("*/model.safetensors")) == 3
+    hub.commit("ann/toy", {"config.json": None, "model.safetensors": None})
+    hub.requests.clear()
+    toy(1).push_to_hub("ann/toy", license="mit")
+    hub.fault("truncate", "*/model.safetensors", times=None)  # always at the same byte
+    refusal(ConnectionError, "ann/toy", revision=hub.head("ann/toy"))
+    assert len(hub.asked("*/model.safetensors", "GET")) == 4
+
+
+def test_what_comes_too_late_is_closed() -> None:
+    go_on, closed = threading.Event(), threading.Event()
+
+    def call() -> str:
+        go_on.wait()
+        return "a connection"
+
+    with pytest.raises(TimeoutError):
+        client.in_time(0.01, call, late=lambda result: result == "a connection" and closed.set())
+    assert not closed.is_set()
+    go_on.set()
+    assert closed.wait(5)
+
+
+def test_threads_that_overlap_leave_the_client_as_it_was(hub: Hub) -> None:
+    api, session = client.connect(), get_session()
+    before = session.timeout
+    first, second = client.explained(api, "ann/toy"), client.explained(api, "ann/toy")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert session.timeout.read == client._TIMEOUT  # the second is still at it
+    second.__exit__(None, None, None)
+    assert session.timeout == before
 
 
 @pytest.mark.parametrize("fault", ["stopped", "status 500"])
@@ -293,6 +509,16 @@ def test_a_hub_that_dies_between_two_files_is_replaced_by_the_cache(
 
 
 # ---- damage
+
+
+def test_a_branch_in_the_cache_that_names_no_commit_is_none(hub: Hub, commit: str, tmp_path: Path) -> None:
+    repository = arzoo.pull("ann/toy").parent.parent
+    shutil.copytree(tmp_path / "toy", tmp_path / "elsewhere")
+    for text in ("../../../elsewhere", "", commit[:-1], commit + "\n"):
+        (repository / "refs" / "main").write_text(text)
+        assert "is not in the cache" in refusal(FileNotFoundError, "ann/toy", local_files_only=True)
+    hub.stop()
+    refusal(ConnectionError, "ann/toy")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "README.md"])
@@ -441,6 +667,7 @@ def test_configs_that_ask_for_everything_are_refused_quickly_and_without_memory(
         {"x": {"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, 4]}},
         {"x": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}},
         {"x": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]}},
+        {name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in "xy"},
         {"x": {"dtype": "F32", "shape": [True], "data_offsets": [0, 4]}},
         {"x": {"dtype": "OBJECT", "shape": [1], "data_offsets": [0, 4]}},
         {"x": {"dtype": "F32", "shape": 1, "data_offsets": [0, 4]}},
@@ -531,6 +758,13 @@ def test_a_list_goes_over_all_pages(monkeypatch: pytest.MonkeyPatch) -> None:
             hub.create(f"ann/toy{index}", {"README.md": b"---\nlibrary_name: arzoo\n---\n"})
         assert len(library.list_models(token=False)) == 5
         assert len(hub.requests) == 3
+
+
+def test_a_list_takes_no_truth_for_a_number(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [{"id": "ann/toy", "downloads": value} for value in (True, "7", 7.5, None, 7)]
+    monkeypatch.setattr(listing, "_pages", lambda api, wanted: iter(entries))
+    found = [model.downloads for model in library.list_models()]
+    assert found == [7, 0, 0, 0, 0] and bool not in map(type, found)
 
 
 def test_a_list_says_that_the_hub_is_down(hub: Hub) -> None:

@@ -19,7 +19,7 @@ from huggingface_hub.utils._xet import abort_xet_session
 
 import arzoo
 from arzoo.card import write_card
-from arzoo.hub import client, pulling, pushing
+from arzoo.hub import client
 
 # What huggingface_hub itself does wrong when it uploads without Xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
@@ -31,9 +31,7 @@ REPO = "ann/toy"
 
 STEPS = {
     "look": ("GET", "/api/models/ann/toy/revision/*"),
-    "config HEAD": ("HEAD", "*/config.json"),
     "config GET": ("GET", "*/config.json"),
-    "weights HEAD": ("HEAD", "*/model.safetensors"),
     "weights GET": ("GET", "*/model.safetensors"),
     "card GET": ("GET", "*/README.md"),
     "create": ("POST", "/api/repos/create"),
@@ -69,49 +67,43 @@ PULLS = [
     ("status 429", "look", 1, BUSY),
     ("status 403", "look", 1, FORBIDDEN),
     ("status 401", "look", 1, TOKEN),
-    ("die", "config HEAD", 1, DOWN),
-    ("lost", "config HEAD", 1, DOWN),
-    ("slow", "config HEAD", 1, RIGHT),
-    ("status 500", "config HEAD", 1, RIGHT),
-    ("status 500", "config HEAD", ALWAYS, DISORDER),
-    ("status 429", "config HEAD", 1, RIGHT),
-    ("status 429", "config HEAD", ALWAYS, BUSY),
-    ("status 403", "config HEAD", 1, FORBIDDEN),
-    ("status 401", "config HEAD", 1, TOKEN),
-    ("stop", "config HEAD", 1, DOWN),
+    ("die", "config GET", 1, RIGHT),
+    ("die", "config GET", ALWAYS, DOWN),
+    ("lost", "config GET", 1, RIGHT),
+    ("lost", "config GET", ALWAYS, DOWN),
+    ("slow", "config GET", 1, LATE),
+    ("drip", "config GET", ALWAYS, RIGHT),
     ("truncate", "config GET", 1, RIGHT),
     ("truncate", "config GET", ALWAYS, DOWN),
     ("flip", "config GET", 1, RIGHT),
     ("flip", "config GET", ALWAYS, DAMAGED),
-    ("die", "config GET", ALWAYS, DOWN),
     ("stop", "config GET", 1, DOWN),
-    ("status 503", "config GET", ALWAYS, DISORDER),
-    ("die", "weights HEAD", 1, DOWN),
-    ("lost", "weights HEAD", ALWAYS, DOWN),
-    ("status 503", "weights HEAD", ALWAYS, DISORDER),
-    ("slow", "weights HEAD", ALWAYS, RIGHT),  # the client waits longer where nothing is cached
-    ("stop", "weights HEAD", 1, DOWN),
-    ("truncate", "weights GET", 1, RIGHT),
-    ("truncate", "weights GET", ALWAYS, DOWN),
-    ("flip", "weights GET", 1, RIGHT),
-    ("flip", "weights GET", ALWAYS, DAMAGED),
+    ("status 500", "config GET", 1, RIGHT),
+    ("status 500", "config GET", ALWAYS, DISORDER),
+    ("status 429", "config GET", 1, RIGHT),
+    ("status 429", "config GET", ALWAYS, BUSY),
+    ("status 403", "config GET", 1, FORBIDDEN),
+    ("status 401", "config GET", 1, TOKEN),
     ("die", "weights GET", 1, RIGHT),
     ("die", "weights GET", ALWAYS, DOWN),
     ("lost", "weights GET", 1, RIGHT),
     ("lost", "weights GET", ALWAYS, DOWN),
-    ("slow", "weights GET", 1, RIGHT),
-    ("slow", "weights GET", ALWAYS, LATE),
-    ("status 500", "weights GET", 1, DISORDER),
-    ("status 503", "weights GET", 1, DISORDER),
+    ("slow", "weights GET", 1, LATE),
+    ("drip", "weights GET", ALWAYS, RIGHT),
+    ("truncate", "weights GET", 1, RIGHT),
+    ("truncate", "weights GET", ALWAYS, DOWN),
+    ("flip", "weights GET", 1, RIGHT),
+    ("flip", "weights GET", ALWAYS, DAMAGED),
+    ("stop", "weights GET", 1, DOWN),
+    ("status 503", "weights GET", 1, RIGHT),
+    ("status 503", "weights GET", ALWAYS, DISORDER),
     ("status 429", "weights GET", 1, RIGHT),
     ("status 429", "weights GET", ALWAYS, BUSY),
     ("status 403", "weights GET", 1, FORBIDDEN),
     ("status 401", "weights GET", 1, TOKEN),
-    ("stop", "weights GET", 1, DOWN),
-    ("main moves", "config HEAD", 1, RIGHT),
-    ("main moves", "weights HEAD", 1, RIGHT),
+    ("main moves", "config GET", 1, RIGHT),
     ("main moves", "weights GET", 1, RIGHT),
-    ("deleted", "weights HEAD", 1, "LookupError: there is no repository ann/toy"),
+    ("deleted", "weights GET", 1, "LookupError: there is no repository ann/toy"),
 ]
 
 SAVED = [
@@ -197,9 +189,9 @@ PUSHES = [
     ("status 503", "LFS PUT", ALWAYS, "ConnectionError: ann/toy"),
     ("status 403", "LFS PUT", 1, "ann/toy"),
     ("die", "commit", 1, DOWN),
-    ("lost", "commit", 1, DOWN),
+    ("lost", "commit", 1, RIGHT),
     ("slow", "commit", 1, LATE),
-    ("truncate", "commit", 1, DOWN),
+    ("truncate", "commit", 1, RIGHT),
     ("stop", "commit", 1, DOWN),
     ("status 500", "commit", 1, DISORDER),
     ("status 503", "commit", 1, DISORDER),
@@ -225,7 +217,7 @@ XET_PUSHES = [
     ("rival", "Xet token", 1, "ValueError: bob pushed 'Mend it' to ann/toy meanwhile, so nothing was pushed"),
     ("die", "preupload", ALWAYS, DOWN),
     ("die", "commit", 1, DOWN),
-    ("lost", "commit", 1, DOWN),
+    ("lost", "commit", 1, RIGHT),
     ("stop", "commit", 1, DOWN),
     ("status 503", "commit", 1, DISORDER),
     ("rival", "commit", 1, "ValueError: bob pushed 'Mend it' to ann/toy meanwhile, so nothing was pushed"),
@@ -253,7 +245,7 @@ def folders(tmp_path: Path) -> list[Path]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name in arzoo.hub.FILES}
 
 
 @pytest.fixture
@@ -262,8 +254,8 @@ def waits(monkeypatch: pytest.MonkeyPatch, fault: str) -> list[float]:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     if fault == "slow":
-        for module, name in ((pulling, "ANSWER_TIMEOUT"), (pushing, "ANSWER_TIMEOUT"), (client, "_TIMEOUT")):
-            monkeypatch.setattr(module, name, 0.3)
+        for name in ("ANSWER_TIMEOUT", "_TIMEOUT"):
+            monkeypatch.setattr(client, name, 0.3)
         monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
     return slept
 
@@ -282,7 +274,8 @@ def plant(hub: Hub, fault: str, step: str, times: int) -> None:
     elif kind == "status":
         hub.fault("status", pattern, method=method, times=times or None, status=int(status))
     else:
-        hub.fault(kind, pattern, method=method, times=times or None, seconds=1.0)  # type: ignore[arg-type]
+        seconds = 0.1 if kind == "drip" else 1.0
+        hub.fault(kind, pattern, method=method, times=times or None, seconds=seconds)  # type: ignore[arg-type]
 
 
 def mend(hub: Hub) -> None:
@@ -341,8 +334,9 @@ def test_pull(
     started = time.perf_counter()
     found = outcome(lambda: loaded.append(arzoo.load(REPO)))
     assert step != "look" or (time.perf_counter() - started < 3 and not waits)
-    assert sum(waits) < 60
-    if expected.startswith("ConnectionError") and cached == "older cached":
+    assert sum(waits) <= 7 or fault == "truncate"  # of which each attempt brings something
+    falls_back = expected.startswith("ConnectionError") or (expected == EITHER and warned(recwarn))
+    if falls_back and cached == "older cached":
         [warning] = warned(recwarn)
         assert f"commit {older} of ann/toy is used, from the cache" in warning
         check(f"ConnectionError: {warning}", expected, commit)
@@ -475,7 +469,13 @@ def push_through(
     before = hub.history(REPO) if hub.exists(REPO) else []
     plant(hub, fault, step, times)
     started = time.perf_counter()
-    found = outcome(lambda: arzoo.push(folders[1], REPO, **options))
+
+    def push() -> arzoo.hub.Push:
+        """On top of whatever the Hub has now."""
+        head = hub.head(REPO, revision if revision in hub.refs(REPO) else "main") if before else None
+        return arzoo.push(folders[1], REPO, **options, parent_commit=head)
+
+    found = outcome(push)
     assert step != "look" or (time.perf_counter() - started < 3 and not waits)
     assert sum(waits) < 60
     mend(hub)
@@ -496,7 +496,7 @@ def push_through(
 
     assert commits() == 1 if found == RIGHT else commits() in (0, 1)
     assert commits() == 0 or (step in ("commit", "tag") or found == RIGHT)
-    assert arzoo.push(folders[1], REPO, **options).commit is not None or commits() == 1
+    assert push().commit is not None or commits() == 1
     assert commits() == 1
     assert tag is None or hub.refs(REPO)["refs/tags/v1"] == hub.head(REPO)
     assert not before or hub.file(REPO, "theirs.txt") == (b"1" if rivals else b"0")

@@ -1,43 +1,33 @@
-"""To the Hub: one commit with what differs, on top of what was looked at; and on the command line."""
+"""To the Hub: one commit with what differs, on top of what was looked at."""
 
-import importlib.util
+import importlib
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import toy_zoo
 from hub_server import Hub
-from typer.testing import CliRunner
+from huggingface_hub import close_session, constants
+from toy_zoo import toy
 
 import arzoo
-from arzoo import cli
 from arzoo.card import write_card
 from arzoo.hub import Push
+
+tqdm = importlib.import_module("huggingface_hub.utils.tqdm")  # the package has a class of this name
 
 # What huggingface_hub itself does wrong when it uploads without Xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
 
 
-def toy(seed: int = 0) -> arzoo.Model:
-    torch.manual_seed(seed)
-    return arzoo.create_model("nade", {"event_shape": (5,), "hidden_size": 3})
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A checkpoint that may be pushed, with a file that may not."""
-    folder = tmp_path / "toy"
-    toy().save_pretrained(folder)
-    write_card(folder, "mit", name="ann/toy")
-    (folder / "notes.txt").write_text("private")
-    return folder
+    return toy_zoo.write_pushable(tmp_path / "toy")
 
 
 def state(hub: Hub) -> dict[str, Any]:
@@ -82,7 +72,7 @@ def test_only_what_differs_is_sent_and_what_is_gone_is_removed(hub: Hub, folder:
     with open(folder / "README.md", "a") as card:
         card.write("\nBy hand.\n")
     hub.requests.clear()
-    pushed = arzoo.push(folder, "ann/toy")
+    pushed = arzoo.push(folder, "ann/toy", parent_commit=head)
     assert changes(pushed) == {
         "config.json": "same",
         "model.safetensors": "same",
@@ -90,7 +80,7 @@ def test_only_what_differs_is_sent_and_what_is_gone_is_removed(hub: Hub, folder:
         "metrics.json": "new",
         "curve.png": "removed",
     }
-    assert pushed.card_diff.endswith("+\n+By hand.")
+    assert pushed.card_diff.endswith("+\n+By hand.") and "By hand" not in repr(pushed)
     assert hub.history("ann/toy")[1] == head and len(hub.history("ann/toy")) == count + 1
     there = hub.files("ann/toy")
     assert there["theirs.txt"] == b"stays" and there["metrics.json"] == b"{}" and "curve.png" not in there
@@ -116,6 +106,7 @@ def test_a_new_repository_is_private_and_an_old_one_stays_as_it_is(hub: Hub, fol
     assert hub.is_private("ann/toy")
     arzoo.push(folder, "ann/toy", private=False, message="Again")
     assert hub.is_private("ann/toy")
+    write_card(folder, name="zoo/open")
     arzoo.push(folder, "zoo/open", private=False)
     assert not hub.is_private("zoo/open")
     (folder / "metrics.json").write_text("{}")
@@ -137,6 +128,7 @@ def test_a_branch_begins_at_main(hub: Hub, folder: Path) -> None:
     assert hub.history("ann/toy", "exp/one")[:2] == [pushed.commit, main]
     assert hub.head("ann/toy") == main
     assert arzoo.push(folder, "ann/toy", revision="exp/two").commit == hub.head("ann/toy", "exp/two")
+    write_card(folder, name="ann/fresh")
     assert arzoo.push(folder, "ann/fresh", revision="exp").commit == hub.head("ann/fresh", "exp")
 
 
@@ -157,14 +149,16 @@ def test_a_tag_names_the_commit_and_is_never_moved(hub: Hub, folder: Path) -> No
 
 def test_a_pull_request_leaves_the_branch(hub: Hub, folder: Path) -> None:
     head = hub.create("zoo/toy", {"README.md": b"Old.\n"})
+    write_card(folder, name="zoo/toy")
     pushed = arzoo.push(folder, "zoo/toy", create_pr=True, token="hf_bob")
     assert pushed.pull_request is not None and pushed.pull_request.startswith(hub.url)
     assert hub.head("zoo/toy") == head
     assert hub.head("zoo/toy", "refs/pr/1") == pushed.commit
-    with pytest.raises(LookupError, match="there is no main of ann/none to make a pull request to"):
-        arzoo.push(folder, "ann/none", create_pr=True)
     with pytest.raises(ValueError, match="a pull request cannot be tagged"):
         arzoo.push(folder, "zoo/toy", create_pr=True, tag="v1")
+    write_card(folder, name="ann/none")
+    with pytest.raises(LookupError, match="there is no main of ann/none to make a pull request to"):
+        arzoo.push(folder, "ann/none", create_pr=True)
 
 
 # ---- what goes wrong
@@ -172,7 +166,7 @@ def test_a_pull_request_leaves_the_branch(hub: Hub, folder: Path) -> None:
 
 @pytest.mark.parametrize("through", ["push", "push_to_hub"])
 def test_a_branch_that_went_on_is_refused(hub: Hub, folder: Path, through: str) -> None:
-    hub.create("ann/toy", {"README.md": b"---\nlicense: mit\n---\n"})
+    head = hub.create("ann/toy", {"README.md": b"---\nlicense: mit\n---\n"})
 
     def meanwhile() -> None:
         hub.commit("ann/toy", {"theirs.txt": b"1"}, message="Mend it", author="bob")
@@ -182,53 +176,62 @@ def test_a_branch_that_went_on_is_refused(hub: Hub, folder: Path, through: str) 
     else:
         hub.before("*/README.md", meanwhile, method="GET")
     with pytest.raises(ValueError, match=r"bob pushed 'Mend it' to ann/toy meanwhile, so nothing was pushed; .* again"):
-        arzoo.push(folder, "ann/toy") if through == "push" else toy().push_to_hub("ann/toy")
+        arzoo.push(folder, "ann/toy", parent_commit=head) if through == "push" else toy().push_to_hub("ann/toy")
     assert set(hub.files("ann/toy")) == {".gitattributes", "README.md", "theirs.txt"}
-    assert arzoo.push(folder, "ann/toy").commit == hub.head("ann/toy")
+    assert toy().push_to_hub("ann/toy").commit == hub.head("ann/toy")
 
 
-@pytest.mark.parametrize(
-    ("through", "path", "time"),
-    [("push", "/api/repos/create", 1), ("push_to_hub", "/api/repos/create", 1), ("push_to_hub", "/api/models/*", 2)],
-)
-def test_a_repository_that_somebody_made_meanwhile_is_theirs(
-    hub: Hub, folder: Path, through: str, path: str, time: int
-) -> None:
-    asked: list[str] = []
-
-    def meanwhile() -> None:
-        asked.append(path)
-        if len(asked) == time:
-            hub.create("ann/toy", {"README.md": b"Theirs.\n"})
-
-    hub.before(path, meanwhile, times=time)
+@pytest.mark.parametrize("through", ["push", "push_to_hub"])
+def test_a_repository_that_somebody_made_meanwhile_is_theirs(hub: Hub, folder: Path, through: str) -> None:
+    hub.before("/api/repos/create", lambda: hub.create("ann/toy", {"README.md": b"Theirs.\n"}))
     with pytest.raises(ValueError, match=r"pushed .* to ann/toy meanwhile, so nothing was pushed"):
         arzoo.push(folder, "ann/toy") if through == "push" else toy().push_to_hub("ann/toy", license="mit")
     assert hub.file("ann/toy", "README.md") == b"Theirs.\n"
 
 
-def test_a_push_without_an_answer_is_made_again(hub: Hub, folder: Path) -> None:
-    hub.fault("lost", "*/commit/*")
-    with pytest.raises(ConnectionError, match="cannot be reached for ann/toy"):
+def test_a_repository_that_is_made_but_not_seen_is_told(hub: Hub, folder: Path) -> None:
+    hub.fault("status", "/api/models/ann/toy*", method="GET", times=2, status=404, code="RepoNotFound")
+    with pytest.raises(PermissionError, match=r"ann/toy is on http.*, but not for this token; log in: hf auth login"):
         arzoo.push(folder, "ann/toy")
-    assert arzoo.push(folder, "ann/toy").commit is None  # it had arrived
-    hub.fault("die", "*/commit/*")
-    (folder / "metrics.json").write_text("{}")
-    with pytest.raises(ConnectionError, match="cannot be reached for ann/toy"):
-        arzoo.push(folder, "ann/toy")
-    assert arzoo.push(folder, "ann/toy").commit is not None
+    assert hub.exists("ann/toy") and not hub.asked("*/commit/*")
 
 
-def test_who_may_not_push_is_told(hub: Hub, folder: Path) -> None:
+def test_a_hub_without_xet_needs_a_switch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Hub(xet=False) as hub:
+        hub.add_user("ann", "hf_ann")
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+        with pytest.raises(ConnectionError, match=r"files of ann/toy did not pass whole .*; .* HF_HUB_DISABLE_XET=1$"):
+            arzoo.push(folder, "ann/toy", token="hf_ann")
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        assert arzoo.push(folder, "ann/toy", token="hf_ann").commit == hub.head("ann/toy")
+    close_session()
+
+
+@pytest.mark.parametrize("xet", [False, True])
+def test_no_bars_are_printed_into_a_log(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], xet: bool
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", not xet)
+    for module in (constants, tqdm):
+        monkeypatch.setattr(module, "HF_HUB_DISABLE_PROGRESS_BARS", None)
+    arzoo.push(folder, "ann/toy")
+    assert bool(hub.asked("*/xet-write-token/*")) == xet
+    assert capfd.readouterr() == ("", "")
+    assert not tqdm.are_progress_bars_disabled()  # for others
+
+
+def test_who_may_not_push_is_told(hub: Hub, folder: Path, tmp_path: Path) -> None:
     hub.create("ann/toy", private=True)
-    for repo_id, token, kind, reason in (
-        ("ann/toy", "hf_bob", PermissionError, "forbids that for ann/toy"),
-        ("ann/new", "hf_bob", PermissionError, "forbids that for ann/new"),
-        ("ann/toy", "hf_no", PermissionError, "does not take the token"),
-        ("ann/toy", False, LookupError, "log in: hf auth login"),
+    other = toy_zoo.write_pushable(tmp_path / "other", "ann/new")
+    for pushed, repo_id, token, kind, reason in (
+        (folder, "ann/toy", "hf_bob", PermissionError, "forbids that for ann/toy"),
+        (other, "ann/new", "hf_bob", PermissionError, "forbids that for ann/new"),
+        (folder, "ann/toy", "hf_no", PermissionError, "does not take the token"),
+        (folder, "ann/toy", False, LookupError, "log in: hf auth login"),
     ):
         with pytest.raises(kind, match=reason):
-            arzoo.push(folder, repo_id, token=token)
+            arzoo.push(pushed, repo_id, token=token)
     assert not hub.exists("ann/new")
 
 
@@ -251,6 +254,11 @@ def test_who_may_not_push_is_told(hub: Hub, folder: Path) -> None:
             ValueError,
             r"README\.md loads 't', which only you have: arzoo card .* --name ann/toy",
         ),
+        (
+            lambda folder: write_card(folder, name="zoo/toy"),
+            ValueError,
+            r"README\.md loads 'zoo/toy', not 'ann/toy'; change that: arzoo card .* --name ann/toy",
+        ),
         (lambda folder: (folder / "config.json").unlink(), FileNotFoundError, r"it has no config\.json"),
         (lambda folder: (folder / "model.safetensors").unlink(), FileNotFoundError, r"it has no model\.safetensors"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x"), ValueError, "has 1 bytes"),
@@ -264,6 +272,16 @@ def test_a_folder_that_is_not_whole_is_not_pushed(
     with pytest.raises(kind, match=reason):
         arzoo.push(folder, "ann/toy")
     assert hub.requests == []
+
+
+def test_what_people_write_names_no_repository(hub: Hub, folder: Path) -> None:
+    card = folder / "README.md"
+    card.write_text(
+        card.read_text().replace(
+            "<!-- arzoo:begin intro", '```\nmodel = arzoo.load("zoo/other")\n```\n\n<!-- arzoo:begin intro', 1
+        )
+    )
+    assert arzoo.push(folder, "ann/toy").commit == hub.head("ann/toy")
 
 
 @pytest.mark.parametrize(
@@ -313,154 +331,33 @@ def test_what_speaks_of_the_weights_stays_or_goes_with_them(hub: Hub, checkpoint
     assert "recipe.toml" not in hub.file("ann/toy", "README.md").decode()
 
 
-# ---- the command line
-
-
-def run(*arguments: str) -> Any:
-    return CliRunner().invoke(cli.app, arguments)
-
-
-def output(*arguments: str) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return str(result.stdout)
-
-
-def test_push_and_pull_on_the_command_line(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    told = output("push", str(folder), "ann/toy", "--dry-run")
-    assert re.search(r"^model\.safetensors +\d+\.\d KiB +new *$", told, re.MULTILINE)
-    assert "\nlicense: mit\n" in told and told.endswith(
-        f"it would make the private repository {hub.url}/ann/toy, branch main\n"
-    )
-    assert not hub.exists("ann/toy")
-    told = output("push", str(folder), "ann/toy", "--tag", "v1", "--message", "First")
-    head = hub.head("ann/toy")
-    assert told.endswith(f"\npushed to {hub.url}/ann/toy, commit {head} of main, tagged v1\n") and "license" not in told
-    assert "no commit was made" in output("push", str(folder), "ann/toy")
-    done = json.loads(output("push", str(folder), "ann/toy", "--json"))
-    assert (done["commit"], done["dry_run"], done["files"][0]["change"]) == (None, False, "same")
-    with open(folder / "README.md", "a") as card:
-        card.write("By hand.\n")
-    told = output("push", str(folder), "ann/toy", "--dry-run")
-    assert "\nBy hand.\n" in told and "\n+By hand.\n" in told and "it would go to" in told
-    output("push", str(folder), "zoo/toy", "--public", "--revision", "exp")
-    assert not hub.is_private("zoo/toy") and "config.json" in hub.files("zoo/toy", "exp")
-    (folder / "metrics.json").write_text("{}")
-    assert output("push", str(folder), "ann/toy", "--pr").splitlines()[-1].startswith(f"proposed in {hub.url}")
-    told = output("pull", "ann/toy", "--revision", "v1", "-o", str(tmp_path / "copy"))
-    assert told.endswith(f"ann/toy at commit {head} is whole, in {tmp_path / 'copy'}\n")
-    names = ["README.md", "config.json", "model.safetensors"]
-    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == names
-    assert all((tmp_path / "copy" / name).read_bytes() == hub.file("ann/toy", name) for name in names)
-    assert not any(path.is_symlink() for path in (tmp_path / "copy").iterdir())
-    facts = json.loads(output("pull", "ann/toy", "--json"))
-    assert facts["commit"] == head and sorted(facts["files"]) == names
-    result = run("pull", "ann/toy", "-o", str(tmp_path / "copy"))
-    assert (result.exit_code, result.stderr) == (
-        1,
-        f"error: {tmp_path / 'copy'} is there already; let -o name a new folder\n",
-    )
-
-
-@pytest.mark.filterwarnings("always:.*is used, from the cache")
-def test_a_repository_stands_where_a_checkpoint_does(hub: Hub, checkpoint: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_that_was_loaded_is_pushed_as_it_is(hub: Hub, checkpoint: Path, dtype: torch.dtype) -> None:
+    arzoo.load(checkpoint).save_pretrained(checkpoint, dtype)
     toy_zoo.measure(checkpoint)
-    write_card(checkpoint)
-    arzoo.push(checkpoint, "ann/nade-coins", tag="v1")
-    output("sample", "ann/nade-coins", "--revision", "v1", "-n", "2", "-o", "a.npy")
-    assert np.load("a.npy").shape == (2, 1, 28, 28)
-    output("sample", "ann/nade-coins", "-n", "1")
-    assert Path("nade-coins.png").is_file()
-    details = json.loads(output("info", "ann/nade-coins", "--json"))
-    assert (details["checkpoint"]["name"], details["test"]["value"]) == ("ann/nade-coins", 543.43)
-    results = json.loads(output("eval", "ann/nade-coins", "--revision", "v1", "--json"))
-    assert (results["measured"]["num_examples"], results["card"]["value"]) == (5, 543.43)
-    result = run("sample", "ann/nade-coins", "--revision", "v2")
-    assert result.exit_code == 1 and "ann/nade-coins has no revision 'v2'; it has main, v1" in result.stderr
-    hub.stop()
-    result = run("sample", "ann/nade-coins", "-n", "1", "-o", "b.png")
-    assert result.exit_code == 0, result.output
-    assert re.fullmatch(r"warning: http.* cannot be reached .* is used, from the cache\n", result.stderr)
+    (checkpoint / "curve.png").write_bytes(b"\x89PNG")
+    write_card(checkpoint, name="ann/toy")
+    arzoo.push(checkpoint, "ann/toy")
+    model = arzoo.load("ann/toy")
+    assert set(changes(model.push_to_hub("ann/toy")).values()) == {"same"}
+    assert len(changes(model.push_to_hub("ann/toy", dtype=dtype, dry_run=True))) == 6
+    other = torch.float32 if dtype == torch.bfloat16 else torch.bfloat16
+    pushed = model.push_to_hub("ann/toy", dtype=other)
+    assert {name: change for name, change in changes(pushed).items() if change != "same"} == {
+        name: "changed" for name in ("config.json", "model.safetensors", "README.md")
+    }
+    assert json.loads(hub.file("ann/toy", "config.json"))["weights"]["dtype"] == str(other).split(".")[1]
 
 
-def test_the_hub_is_listed_on_the_command_line(hub: Hub, checkpoint: Path) -> None:
-    toy_zoo.measure(checkpoint)
-    write_card(checkpoint)
-    arzoo.push(checkpoint, "ann/nade-coins")
-    toy().push_to_hub("zoo/toy", license="mit")
-    text = output("list", "--hub")
-    assert re.search(
-        r"^ann/nade-coins +nade +binarized_mnist +543\.43 nats +cc-by-sa-3\.0 +\d+ +private ", text, re.MULTILINE
-    )
-    assert re.search(rf"^zoo/toy +nade .*{hub.head('zoo/toy')}$", text, re.MULTILINE)
-    found = json.loads(output("list", "--hub", "--author", "ann", "--json"))
-    assert [model["name"] for model in found] == ["ann/nade-coins"]
-    assert "no such model" in output("list", "--hub", "--family", "made")
-    assert "zoo/toy" not in output("list", "--hub", "--dataset", "binarized_mnist")
-    assert run("list", "--author", "ann").exit_code == 2
+def test_a_model_is_stored_in_the_dtype_that_is_asked_for(hub: Hub, tmp_path: Path) -> None:
+    def dtype_of(config: bytes) -> str:
+        return str(json.loads(config)["weights"]["dtype"])
 
-
-def test_what_others_wrote_does_nothing_to_a_terminal(hub: Hub, folder: Path) -> None:
-    evil = b'---\nlicense: "m\\e[31mit"\nlibrary_name: arzoo\n---\n\x1b]0;owned\x07\n'
-    hub.create("ann/toy", {"README.md": evil})
-    for arguments in (["list", "--hub"], ["push", str(folder), "ann/toy", "--dry-run"]):
-        assert not set(output(*arguments)) & {"\x1b", "\x07"}
-
-
-# ---- the zoo
-
-
-@pytest.fixture
-def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Runs scripts/publish.py on a folder of checkpoints; returns its exit code."""
-    path = Path(__file__).parent.parent / "scripts" / "publish.py"
-    spec = importlib.util.spec_from_file_location("publish", path)
-    assert spec is not None and spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "ROOT", tmp_path / "cards")
-    for seed in range(3):
-        toy(seed).save_pretrained(tmp_path / "cards" / f"nade-toy{seed}")
-        write_card(tmp_path / "cards" / f"nade-toy{seed}", "mit", name=f"zoo/nade-toy{seed}")
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr("sys.argv", ["publish.py", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            module.main()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code
-
-    return run
-
-
-def test_the_zoo_is_published_once(hub: Hub, publish: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert publish("zoo", "--dry-run") == 0
-    assert capsys.readouterr().out.endswith("\n3 to be pushed\n") and not hub.exists("zoo/nade-toy0")
-    assert publish("zoo", "--public") == 0
-    assert capsys.readouterr().out.endswith("\n3 pushed\n")
-    assert not hub.is_private("zoo/nade-toy2")
-    heads = [hub.history(f"zoo/nade-toy{seed}") for seed in range(3)]
-    assert publish("zoo") == 0
-    assert capsys.readouterr().out.endswith("\n3 unchanged\n")
-    assert [hub.history(f"zoo/nade-toy{seed}") for seed in range(3)] == heads
-
-
-def test_one_failure_does_not_stop_the_others_and_the_next_run_goes_on(
-    hub: Hub, publish: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    hub.fault("status", "*nade-toy1/commit/*", status=500)
-    assert publish("zoo") == 1
-    out = capsys.readouterr().out
-    assert re.search(r"^nade-toy1: failed, .* is out of order for zoo/nade-toy1", out, re.MULTILINE)
-    assert out.endswith("\n2 pushed, 1 failed\n")
-    assert publish("zoo") == 0
-    assert capsys.readouterr().out.endswith("\n2 unchanged, 1 pushed\n")
-
-
-def test_the_recipe_of_a_repository_trains_under_its_name(hub: Hub, checkpoint: Path) -> None:
-    """What the card says: `arzoo train ORGANISATION/NAME` trains it again."""
-    write_card(checkpoint)
-    arzoo.push(checkpoint, "ann/nade-coins")
-    assert arzoo.load_recipe("ann/nade-coins") == arzoo.load_recipe(checkpoint / "recipe.toml")
-    output("train", "ann/nade-coins")
-    assert arzoo.load("./nade-coins").config == arzoo.load(checkpoint).config
+    toy().save_pretrained(tmp_path / "toy", torch.bfloat16)
+    assert dtype_of((tmp_path / "toy" / "config.json").read_bytes()) == "bfloat16"
+    toy().push_to_hub("ann/toy", license="mit", dtype=torch.bfloat16)
+    assert dtype_of(hub.file("ann/toy", "config.json")) == "bfloat16"
+    toy(1).push_to_hub("ann/toy")  # other weights
+    assert dtype_of(hub.file("ann/toy", "config.json")) == "float32"
+    with pytest.raises(ValueError, match=r"stored as torch\.float32 or torch\.bfloat16, got torch\.float16"):
+        toy().push_to_hub("ann/toy", dtype=torch.float16)

@@ -8,19 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import toy_zoo
 from hub_server import Hub
 from toy_zoo import NAME
 from typer.testing import CliRunner
 
 import arzoo
 from arzoo import card, cli
-from arzoo.evaluation import Evaluation
+from arzoo.metrics import Evaluation
 from arzoo.verification import verdict
 
 
 @pytest.fixture
 def measured(checkpoint: Path) -> Path:
     """With what is really measured on its five test examples, and a card."""
+    return record(checkpoint)
+
+
+def record(checkpoint: Path) -> Path:
+    """Measures it, and writes its card."""
     metrics = json.loads((checkpoint / "metrics.json").read_text())
     evaluation = arzoo.evaluate(arzoo.load(checkpoint), arzoo.load_data("binarized_mnist", "test"))
     sha256 = json.loads((checkpoint / "config.json").read_text())["weights"]["sha256"]
@@ -56,12 +62,6 @@ def refusal(*arguments: str) -> str:
     assert (result.exit_code, result.stdout) == (1, ""), result.output
     assert re.fullmatch(r"error: .*\n", result.stderr)
     return str(result.stderr)
-
-
-@pytest.mark.parametrize("command", ["verify", "card"])
-def test_every_help_has_an_example(command: str) -> None:
-    result = CliRunner().invoke(cli.app, [command, "--help"])
-    assert re.search(rf"Example: arzoo .*\b{command}\b", result.stdout)
 
 
 def test_a_card_that_tells_the_truth_agrees(measured: Path) -> None:
@@ -120,20 +120,18 @@ def test_a_readme_that_says_something_else_disagrees(measured: Path) -> None:
     assert "README.md: model-index in the front matter must be" in refusal(NAME)
 
 
-def test_a_part_of_the_examples_tells_less(measured: Path) -> None:
-    result = verify(NAME, "--examples", "2")
+def test_a_part_of_the_examples_tells_less(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy_zoo.write_data(tmp_path / "more", (8, 4, 60))
+    monkeypatch.setenv("ARZOO_DATASETS", str(tmp_path / "more"))
+    measured = record(checkpoint)
+    result = verify(NAME, "--examples", "30")
     assert result.exit_code == 0
-    assert "agrees as far as 2 of 5 examples can tell: within 4 standard errors" in result.stdout
-    test = json.loads((measured / "metrics.json").read_text())["test"]
-    value = test["value"]
-    change(measured, value=value * 2)
-    assert "2 examples give " in disagreement(NAME, "--examples", "2")
-    assert "more than 4 standard errors of " in disagreement(NAME, "--examples", "2")
-    change(measured, value=value + test["standard_error"])
-    assert verify(NAME, "--examples", "2").exit_code == 0
-    change(measured, value=value * 1.0002)
-    for all_of_them in ("5", "100"):
-        assert "the value is " in disagreement(NAME, "--examples", all_of_them)
+    told = r"\nagrees as far as 30 of 60 examples can tell: within [\d.]+, which 4 standard errors of these allow\n"
+    assert re.search(told, result.stdout)
+    assert verify(NAME, "--examples", "29").exit_code == 2  # too few to tell how far they may be off
+    value = json.loads((measured / "metrics.json").read_text())["test"]["value"]
+    change(measured, value=value * 1.01, standard_error=1e9)
+    assert "30 examples give " in disagreement(NAME, "--examples", "30")
 
 
 def test_what_is_missing_is_said_before_anything_is_measured(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,12 +140,12 @@ def test_what_is_missing_is_said_before_anything_is_measured(measured: Path, mon
 
     monkeypatch.setattr(arzoo, "evaluate", refuse)
     metrics = json.loads((measured / "metrics.json").read_text())
-    for changed in ({"weights_sha256": "0" * 64}, {"test": {}}):
+    for changed in ({"weights_sha256": "0" * 64}, {"weights_sha256": None}):
         (measured / "metrics.json").write_text(json.dumps(metrics | changed))
         assert f"{NAME} cannot be verified: in metrics.json, nothing was measured on these weights" in refusal(NAME)
     for changed in ({"value": "low"}, {"value": None}, {"more": 1}):
         (measured / "metrics.json").write_text(json.dumps(metrics | {"test": metrics["test"] | changed}))
-        assert "test in " in refusal(NAME)
+        assert "metrics.json: test: " in refusal(NAME)
     (measured / "metrics.json").write_text("{")
     assert "metrics.json is not valid JSON" in refusal(NAME)
     (measured / "metrics.json").unlink()
@@ -168,7 +166,7 @@ def test_evaluation_refuses_a_card_that_is_none_too(measured: Path) -> None:
     metrics = json.loads((measured / "metrics.json").read_text())
     (measured / "metrics.json").write_text(json.dumps(metrics | {"test": {"value": "low"}}))
     result = CliRunner().invoke(cli.app, ["eval", NAME])
-    assert (result.exit_code, result.stdout) == (1, "") and "value = 'low' is not valid" in result.stderr
+    assert (result.exit_code, result.stdout) == (1, "") and "value must be int | float, got str" in result.stderr
 
 
 def test_a_repository_of_the_hub_is_verified_at_a_revision(hub: Hub, measured: Path) -> None:
@@ -199,9 +197,19 @@ def test_four_standard_errors_of_a_part_are_allowed() -> None:
         found = replace(CARD, value=value, standard_error=standard_error, num_examples=count)
         return verdict(found, CARD, None, count).agrees
 
-    assert part(88.0 + 3.9 * 2.0, 2.0, 100) and not part(88.0 - 4.1 * 2.0, 2.0, 100)  # as the card's: 0.2 * 10
-    assert part(88.0 + 3.9 * 5.0, 5.0, 100) and not part(88.0 + 4.1 * 5.0, 5.0, 100)
-    assert part(88.0 + 3.9 * 20.0, 0.0, 1) and not part(88.0 + 4.1 * 20.0, 0.0, 1)  # one example has no error
+    assert part(88.0 + 3.9 * 2.0, 2.0, 100) and not part(88.0 - 4.1 * 2.0, 2.0, 100)
+    assert part(88.0 - 3.9 * 5.0, 5.0, 100) and not part(88.0 + 4.1 * 5.0, 5.0, 100)
+    assert part(88.0 + 0.24 * 88.0, 1e9, 100) and not part(88.0 + 0.26 * 88.0, 1e9, 100)  # but no more than a quarter
+
+
+def test_the_standard_error_on_the_card_allows_nothing() -> None:
+    found, boast = replace(CARD, num_examples=100, standard_error=2.0), replace(CARD, value=60.0, standard_error=1e9)
+    text = verdict(found, boast, None, 100).text
+    assert text == (
+        "disagrees: 100 examples give 88, the card says 60 of 10,000:"
+        " more than 8 apart, which 4 standard errors of these allow"
+    )
+    assert verdict(replace(found, value=0.3), replace(boast, value=0.1), None, 100).agrees  # densities may be near 0
 
 
 def test_what_is_no_number_agrees_with_nothing() -> None:

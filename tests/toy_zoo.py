@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import arzoo
+from arzoo.card import write_card
 
 NAME = "nade-binarized_mnist-tiny"
 
@@ -80,6 +81,20 @@ def write_data(root: Path, sizes: tuple[int, int, int] = (8, 4, 5)) -> None:
             rows.append({"bytes": file.getvalue(), "path": None})
         table = pa.table({"image": pa.array(rows, kind)})
         pq.write_table(table, folder / "data" / f"{split}-00000-of-00001.parquet")
+
+
+def toy(seed: int = 0) -> arzoo.Model:
+    """The smallest model there is."""
+    torch.manual_seed(seed)
+    return arzoo.create_model("nade", {"event_shape": (5,), "hidden_size": 3})
+
+
+def write_pushable(folder: Path, name: str = "ann/toy", seed: int = 0) -> Path:
+    """A checkpoint that may be pushed under this name, with a file that may not."""
+    toy(seed).save_pretrained(folder)
+    write_card(folder, "mit", name=name)
+    (folder / "notes.txt").write_text("private")
+    return folder
 
 
 def write_checkpoint(folder: Path) -> None:

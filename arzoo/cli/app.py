@@ -32,6 +32,11 @@ class _Commands(TyperGroup):
             raise typer.Exit(130) from None
         except (BrokenPipeError, KeyError, IndexError):  # no message of the library: a closed pipe, or a bug
             raise
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # of torch, which is not imported for this
+                raise
+            typer.echo("error: the device has too little memory; take less at a time, or --device cpu", err=True)
+            raise typer.Exit(1) from None
         except (ValueError, LookupError, OSError, ImportError) as error:
             typer.echo(f"error: {console.error_message(error)}", err=True)
             raise typer.Exit(1) from None
@@ -54,6 +59,17 @@ Name = Annotated[
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a repository.  [default: main]")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Device = Annotated[
+    str, typer.Option(help="cpu, cuda or another that torch knows; auto: the accelerator, if there is one.")
+]
+Contexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--context",
+        metavar="NAME=VALUE",
+        help="What to condition on: an integer for all, or one for each with commas between; may be repeated.",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same events.")]
 
 

@@ -1,4 +1,4 @@
-"""`arzoo card`, `arzoo verify`: what a checkpoint says of itself, and whether it is so."""
+"""`arzoo card`: what a checkpoint says of itself."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from arzoo import console
-from arzoo.cli.app import Json, Name, Revision, app
-from arzoo.cli.using import compare
+from arzoo.cli.app import app
 
 
 @app.command()
@@ -38,42 +37,4 @@ def card(
         return console.show(f"{folder / CARD} is up to date")
     print(console.plain(difference))
     if check:
-        raise typer.Exit(1)
-
-
-@app.command()
-def verify(
-    name: Name,
-    examples: Annotated[
-        int | None, typer.Option(min=1, help="Only so many, evenly spaced, for a first impression.  [default: all]")
-    ] = None,
-    revision: Revision = None,
-    as_json: Json = False,
-) -> None:
-    """Measures a checkpoint again and compares with what its card says.
-
-    It fails if the two differ by more than machines round differently, or, with --examples, by more than chance.
-
-    Example: arzoo verify made-binarized_mnist
-    """
-    from dataclasses import asdict
-
-    from arzoo import hub, tables, verification
-    from arzoo.card import stated_value
-    from arzoo.checkpoints import read_config
-
-    folder = hub.locate(name, revision=revision)
-    verification.check_verifiable(name, folder)
-    found = compare(folder, "test", examples=examples)
-    assert found.card is not None
-    verdict = verification.verdict(found.measured, found.card, stated_value(folder, found.card), examples)
-    sha256 = read_config(folder)["weights"]["sha256"]
-    if as_json:
-        console.show_json(
-            {"weights_sha256": sha256, **asdict(found), "agrees": verdict.agrees, "verdict": verdict.text}
-        )
-    else:
-        console.show(tables.comparison_table(asdict(found)))
-        console.show(f"\nthe weights have the sha256 that config.json names, {sha256}\n{console.plain(verdict.text)}")
-    if not verdict.agrees:
         raise typer.Exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -34,11 +35,12 @@ def pull(
 
     if output is not None:
         _check_new(output)
-    repo_id = name if "/" in name or not hub.organisation() else f"{hub.organisation()}/{name}"
+    repo_id = _repository(name)
     folder = hub.pull(repo_id, revision=revision)
     files = [file for file in hub.FILES if (folder / file).is_file()]
     if output is not None:
-        _copy(folder, files, output)
+        url = f"{hub.client.connect().endpoint}/{repo_id}"
+        _copy(folder, files, output, lambda copy: hub.remember(copy, url, revision or "main", folder.name))
     facts = {
         "repository": repo_id,
         "commit": folder.name,
@@ -57,8 +59,15 @@ def _check_new(output: Path) -> None:
         raise FileExistsError(f"{output} is there already; let -o name a new folder")
 
 
-def _copy(folder: Path, files: list[str], output: Path) -> None:
-    """Puts copies into a new folder, all of them or none."""
+def _repository(name: str) -> str:
+    """A short name is one of the organisation that ARZOO_ORGANISATION names, if any."""
+    from arzoo import hub
+
+    return name if "/" in name or not hub.organisation() else f"{hub.organisation()}/{name}"
+
+
+def _copy(folder: Path, files: list[str], output: Path, finish: Callable[[Path], None]) -> None:
+    """Puts copies into a new folder and has it finished, all of it or nothing."""
     output = output.expanduser().absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{secrets.token_hex(8)}.{output.name}")
@@ -66,6 +75,7 @@ def _copy(folder: Path, files: list[str], output: Path) -> None:
         temporary.mkdir()
         for file in files:
             shutil.copyfile(folder / file, temporary / file)
+        finish(temporary)
         temporary.rename(output)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -80,12 +90,17 @@ def push(
     tag: Annotated[str | None, typer.Option(help="A name for this version, as v1.")] = None,
     message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
     pull_request: Annotated[bool, typer.Option("--pr", help="Propose it in a pull request.")] = False,
+    replace: Annotated[
+        str | None,
+        typer.Option(metavar="COMMIT", help="Replace this head of the branch, whatever somebody pushed there."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     as_json: Json = False,
 ) -> None:
     """Brings a repository of the Hub to the state of a checkpoint folder, in one commit.
 
     A new repository is private.  What is the same is not sent again, so the same command goes on after a failure.
+    The folder remembers the commit that it was pulled from or pushed to; what came after that is not replaced.
 
     Example: arzoo push runs/made-binarized_mnist ORGANISATION/made-binarized_mnist --dry-run
     """
@@ -93,25 +108,30 @@ def push(
 
     from arzoo import hub, tables
 
+    repo_id = _repository(repository)
     done = hub.push(
         folder,
-        repository,
+        repo_id,
         private=not public,
         revision=revision,
         message=message,
         tag=tag,
         create_pr=pull_request,
         dry_run=dry_run,
+        parent_commit=replace,
     )
+    if dry_run and not pull_request:
+        hub.check_rights(repo_id.split("/")[0])
     if as_json:
         return console.show_json({**asdict(done), "dry_run": dry_run})
     console.show(tables.push_table(done))
     if dry_run:
         print(console.plain(f"\n{(folder / 'README.md').read_text(encoding='utf-8')}"))
-        if done.card_diff and not done.is_new_repository:
-            print(console.plain(f"{done.card_diff}\n"))
+    if done.card_diff and not done.is_new_repository:
+        print(console.plain(f"\n{done.card_diff}"))
+    if dry_run:
         what = f"make the {'public' if public else 'private'} repository" if done.is_new_repository else "go to"
-        console.show(f"nothing was changed; it would {what} {done.url}, branch {revision}")
+        console.show(f"\nnothing was changed; it would {what} {done.url}, branch {revision}")
     elif done.pull_request is not None:
         console.show(f"\nproposed in {done.pull_request}")
     elif done.commit is not None:

@@ -58,7 +58,8 @@ def train(
         raise
     if is_main:
         where = directory if directory.is_absolute() else f"./{directory}"
-        typer.echo(f"the trained model is in {directory}; measure it with: arzoo eval {where}")
+        measure, write = f"arzoo eval {where} --record", f"arzoo card {directory}"
+        typer.echo(f"the trained model is in {directory}; measure it, then write its card: {measure} && {write}")
 
 
 def _keep_recipe(path: Path, directory: Path, is_main: bool) -> bool:

@@ -1,19 +1,17 @@
-"""`arzoo sample`, `arzoo complete`, `arzoo eval`: what a trained model is for."""
+"""`arzoo sample`, `arzoo complete`: what a trained model is for."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from arzoo import console
-from arzoo.cli.app import Json, Name, Revision, Seed, app
+from arzoo.cli.app import Contexts, Device, Name, Revision, Seed, app
 
 if TYPE_CHECKING:
-    from arzoo.evaluation import Evaluation
     from arzoo.model import ModelConfig
 
 
@@ -31,6 +29,8 @@ def sample(
         ),
     ] = None,
     seed: Seed = 0,
+    context: Contexts = None,
+    device: Device = "auto",
     revision: Revision = None,
     temperature: Annotated[float, typer.Option(help="Below 1 prefers what is likely.")] = 1.0,
     top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest categories.")] = None,
@@ -43,6 +43,8 @@ def sample(
     The same seed gives the same file; with another -n all samples are others.
 
     Example: arzoo sample pixelcnn-cifar10 -n 16 -o grid.png --seed 1
+
+    From a model with labels: arzoo sample ./FOLDER -n 3 --context label=0,1,2
     """
     from arzoo import hub
 
@@ -53,8 +55,11 @@ def sample(
 
     import arzoo
     from arzoo import files, pictures
+    from arzoo.cli.choices import find_device, read_context
 
-    model = arzoo.load(folder)
+    where = find_device(device)
+    model = arzoo.load(folder).to(where)
+    condition = read_context(model, context or (), number)
     if output is None:
         output = Path(f"{hub.short_name(name)}{'.npy' if _levels(model.config) is None else '.png'}")
     if output.suffix == ".png" and _levels(model.config) is None:
@@ -65,16 +70,16 @@ def sample(
     if isinstance(model, arzoo.Autoregressive):
         every = max(1, model.config.dims // 200)
         with console.progress("sampling", 1.0) as advance:
-            for events in model.stream(number, **sharpening, generator=generator, every=every):
+            for events in model.stream(number, condition, **sharpening, generator=generator, every=every):
                 drawn = ~events.isnan() if events.is_floating_point() else events >= 0
                 advance(completed=float(drawn.float().mean()))
     else:
-        events = model.sample(number, **sharpening, generator=generator)
+        events = model.sample(number, condition, **sharpening, generator=generator)
     if output.suffix == ".png":
         pictures.save_png(pictures.grid(events, _levels(model.config) or 2), output)
     else:
         with files.replacing(output) as path:
-            np.save(path, events.numpy())
+            np.save(path, events.cpu().numpy())
     typer.echo(f"{number} samples in {output}, {time.perf_counter() - started:.1f} s")
 
 
@@ -91,6 +96,8 @@ def complete(
     mask: Annotated[Path | None, typer.Option(help="Keep what is white in this image.")] = None,
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many completions.")] = 4,
     seed: Seed = 0,
+    context: Contexts = None,
+    device: Device = "auto",
     revision: Revision = None,
 ) -> None:
     """Keeps a part of an image and fills in the rest.
@@ -109,8 +116,11 @@ def complete(
 
     import arzoo
     from arzoo import pictures
+    from arzoo.cli.choices import find_device, read_context
 
-    model = arzoo.load(folder)
+    where = find_device(device)
+    model = arzoo.load(folder).to(where)
+    condition = read_context(model, context or (), number)
     levels = _levels(model.config)
     if levels is None or not isinstance(model, arzoo.Autoregressive):
         raise ValueError(f"{name} cannot complete images: it is a {model.family} of events {model.config.event_shape}")
@@ -128,70 +138,11 @@ def complete(
         known = pictures.read_image(mask, (1, height, width), 2).bool().expand(shape)
     generator = torch.Generator().manual_seed(seed)
     with console.console(stderr=True).status("completing"):
-        result = model.complete(event.expand(number, channels, height, width), known, generator=generator)
+        events = event.to(where).expand(number, channels, height, width)
+        result = model.complete(events, known, condition, generator=generator)
     pictures.save_png(pictures.grid(result.events, levels), output)
     typer.echo(f"{number} completions in {output}, {time.perf_counter() - started:.1f} s")
     typer.echo(f"{'exact' if result.exact else 'not exact'}: drawn from {result.density}")
-
-
-@app.command("eval")
-def eval_(
-    name: Name,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    examples: Annotated[int | None, typer.Option(min=1, help="Only so many, evenly spaced.  [default: all]")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Examples a pass.")] = 100,
-    revision: Revision = None,
-    as_json: Json = False,
-) -> None:
-    """Measures the weights on real data.
-
-    Beside it stands what the card says and what was published.
-
-    Example: arzoo eval made-binarized_mnist --examples 1000
-    """
-    from dataclasses import asdict
-
-    from arzoo import hub, tables
-
-    folder = hub.locate(name, revision=revision)
-    results = asdict(compare(folder, split, examples=examples, batch_size=batch_size))
-    if as_json:
-        return console.show_json(results)
-    console.show(tables.comparison_table(results))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What was measured, beside what the checkpoint and what others say."""
-
-    measured: Evaluation
-    card: Evaluation | None
-    published: dict[str, Any] | None
-
-
-def compare(folder: Path, split: str, *, examples: int | None, batch_size: int = 100) -> Comparison:
-    """Measures a checkpoint on its data, with a progress bar."""
-    import arzoo
-    from arzoo import checkpoints, evaluation, schema, tables
-
-    facts = tables.checkpoint_facts(checkpoints.describe_checkpoint(folder))
-    if facts["error"]:
-        raise ValueError(facts["error"])
-    card = None
-    if facts["test"]:
-        card = schema.build(evaluation.Evaluation, facts["test"], f"test in {folder / 'metrics.json'}")
-    recipe = arzoo.load_recipe(folder / "recipe.toml")
-    model = arzoo.load(folder)
-    data = arzoo.load_data(recipe.dataset, split)
-    with console.progress("evaluating", min(examples or len(data), len(data))) as advance:
-        measured = arzoo.evaluate(
-            model,
-            data,
-            batch_size=batch_size,
-            num_examples=examples,
-            progress=lambda done: advance(advance=done),
-        )
-    return Comparison(measured, card, facts["published"])
 
 
 def _levels(config: ModelConfig) -> int | None:

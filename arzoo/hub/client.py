@@ -9,18 +9,23 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from arzoo.registry import did_you_mean, one_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import ModelInfo
+
+Result = TypeVar("Result")
 
 ANSWER_TIMEOUT = 2.5
 """Seconds that the Hub has to answer the first question, before what the cache holds is used."""
-_TIMEOUT = 60.0  # seconds without a byte, after which anything is given up; the client alone would wait for ever
+_TIMEOUT = 60.0  # seconds without a byte, after which what has no limit of its own is given up
 
 _NAME = r"\w(?:[\w.-]*\w)?"
 
@@ -31,6 +36,19 @@ def connect(token: str | bool | None = None) -> HfApi:
 
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
     return HfApi(endpoint=endpoint, token=token, **library())
+
+
+def ask(api: HfApi, repo_id: str, revision: str) -> ModelInfo:
+    """What the Hub says of a repository and its files: the first question, answered in `ANSWER_TIMEOUT` seconds.
+
+    Raises:
+        TimeoutError: It is not.
+        Exception: Whatever the client raises; see `explained`.
+    """
+    return in_time(
+        ANSWER_TIMEOUT,
+        lambda: api.model_info(repo_id, revision=revision, files_metadata=True, timeout=ANSWER_TIMEOUT),
+    )
 
 
 def library() -> dict[str, Any]:
@@ -64,6 +82,67 @@ def is_commit(revision: object) -> bool:
     return isinstance(revision, str) and re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
+def in_time(seconds: float, call: Callable[[], Result], late: Callable[[Result], object] | None = None) -> Result:
+    """What a call returns or raises, if it does so in time.
+
+    A client's own timeouts are for each address of a host and for each byte, and the look-up of a name has none.  So
+    the call is made in a thread, which is left to itself when the time is over; its own timeouts end it.
+
+    Arguments:
+        late: Given what the call returned, if that came too late.
+
+    Raises:
+        TimeoutError: The time is over.
+        Exception: Whatever the call raises.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # goes to the one who waits
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="arzoo-hub", daemon=True).start()
+    try:
+        return future.result(seconds)
+    except TimeoutError:
+        if late is not None:
+            future.add_done_callback(lambda done: done.exception() or late(done.result()))
+        raise
+
+
+class _Patience:
+    """Gives the client a timeout while it is called, where alone it would wait for ever.
+
+    All threads share the client: the first to come sets the timeout, the last to go puts back what was there.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._callers = 0
+        self._session: Any = None
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        from huggingface_hub.utils import get_session
+
+        with self._lock:
+            if self._callers == 0:
+                self._session = get_session()
+                self._before, self._session.timeout = self._session.timeout, _TIMEOUT
+            self._callers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._callers -= 1
+            if self._callers == 0:
+                self._session.timeout = self._before
+
+
+_patience = _Patience()
+
+
 @contextlib.contextmanager
 def explained(api: HfApi, repo_id: str, revision: str | None = None) -> Iterator[None]:
     """Turns what the client raises into built-in exceptions that name the repository and say what to do.
@@ -79,30 +158,17 @@ def explained(api: HfApi, repo_id: str, revision: str | None = None) -> Iterator
         ConnectionError: The Hub is down, or what it sent did not arrive whole.
         OSError: Something is wrong with the disk.
     """
-    from huggingface_hub.utils import get_session
-
-    session = get_session()
-    before, session.timeout = session.timeout, _TIMEOUT
-    try:
-        yield
-    except Exception as error:
-        explanation = _explain(_cause(error), api, repo_id, revision)
-        if explanation is error:
-            raise
-        raise explanation from error
-    finally:
-        session.timeout = before
+    with _patience:
+        try:
+            yield
+        except Exception as error:
+            explanation = _explain(error, api, repo_id, revision)
+            if explanation is error:
+                raise
+            raise explanation from error
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The error that made the client give up, where it raises another one that says less."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    gave_up = isinstance(error, LocalEntryNotFoundError) or str(error).startswith("Force download failed")
-    return error.__cause__ if gave_up and error.__cause__ is not None else error
-
-
-def _explain(error: BaseException, api: HfApi, repo_id: str, revision: str | None) -> BaseException:
+def _explain(error: Exception, api: HfApi, repo_id: str, revision: str | None) -> Exception:
     from huggingface_hub import errors
     from huggingface_hub.utils import httpx
 
@@ -113,13 +179,13 @@ def _explain(error: BaseException, api: HfApi, repo_id: str, revision: str | Non
         return ConnectionError(f"HF_HUB_OFFLINE is set; unset it to reach {hub}")
     if isinstance(error, errors.HFValidationError):
         return ValueError(text)
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
         return ConnectionError(f"{hub} does not answer; try {repo_id} again later")
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return ValueError(f"{hub!r} is no address of a Hub; check HF_ENDPOINT")
     if isinstance(error, httpx.HTTPError):
         return ConnectionError(f"{hub} cannot be reached for {repo_id} ({text}); check the network and HF_ENDPOINT")
-    no_reply = errors.LocalEntryNotFoundError | errors.FileMetadataError | json.JSONDecodeError
+    no_reply = errors.FileMetadataError | json.JSONDecodeError
     if isinstance(error, no_reply | LookupError | TypeError | AttributeError | AssertionError):
         return ConnectionError(f"{hub} does not answer for {repo_id} as a Hub does ({text}); check HF_ENDPOINT")
     if isinstance(error, ValueError):
@@ -172,8 +238,10 @@ def _explain_refusal(error: Any, api: HfApi, repo_id: str, revision: str | None)
 
 def _near_revision(api: HfApi, repo_id: str, revision: str | None) -> str:
     """The end of a message about an unknown revision."""
+    if re.fullmatch("[0-9a-f]{7,39}", str(revision)):
+        return "a commit is named by all of its 40 digits"
     try:
-        refs = api.list_repo_refs(repo_id)
+        refs = in_time(ANSWER_TIMEOUT, lambda: api.list_repo_refs(repo_id))
     except Exception:  # the hint is not worth an error of its own
         return f"its revisions are listed at {api.endpoint}/{repo_id}"
     known = [ref.name for ref in (*refs.branches, *refs.tags)]
@@ -181,16 +249,15 @@ def _near_revision(api: HfApi, repo_id: str, revision: str | None) -> str:
 
 
 def moved(api: HfApi, repo_id: str, revision: str | None) -> str:
-    """What to say to one whose branch went on: who pushed, if the Hub tells."""
-    from huggingface_hub.utils import get_session
+    """What to say to one whose branch went on between two requests."""
+    return f"{last_push(api, repo_id, revision)} meanwhile, so nothing was pushed; look at it, and push again"
 
-    session = get_session()
-    before, session.timeout = session.timeout, ANSWER_TIMEOUT
+
+def last_push(api: HfApi, repo_id: str, revision: str | None) -> str:
+    """Who pushed what last, if the Hub tells."""
     try:
-        last = api.list_repo_commits(repo_id, revision=revision)[0]
-        whose = f"{' and '.join(last.authors) or 'somebody'} pushed {last.title!r} to {repo_id}"
+        with _patience:
+            last = in_time(ANSWER_TIMEOUT, lambda: api.list_repo_commits(repo_id, revision=revision)[0])
+        return f"{' and '.join(last.authors) or 'somebody'} pushed {last.title!r} to {repo_id}"
     except Exception:  # the name is not worth an error of its own
-        whose = f"somebody else pushed to {repo_id}"
-    finally:
-        session.timeout = before
-    return f"{whose} meanwhile, so nothing was pushed; look at it, and push again"
+        return f"somebody else pushed to {repo_id}"

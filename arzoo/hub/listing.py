@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from arzoo.hub.client import connect, explained, library
+from arzoo.hub.client import ANSWER_TIMEOUT, connect, explained, in_time, library
+from arzoo.metrics import METRIC_TYPES
 from arzoo.registry import list_families
 from arzoo.schema import number_in
-from arzoo.tables import METRIC_TYPES
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_TIMEOUT = 10.0  # seconds
+_TIMEOUT = 10.0  # seconds for each page but the first
+_PAGE = 100  # models, so few that the first page takes no longer than another first question
 _UNITS = {metric: unit for unit, metric in METRIC_TYPES.items()}
 
 
@@ -50,6 +52,8 @@ def list_models(
 ) -> list[CommunityModel]:
     """The models on the Hub that are tagged `arzoo`, those with the most downloads first.
 
+    A Hub that does not answer is given up after 3 seconds.
+
     Arguments:
         author: Only those of this user or organisation.
         search: Only those with this text in their name.
@@ -61,7 +65,7 @@ def list_models(
         ConnectionError: The Hub is down.
     """
     api = connect(token)
-    wanted = {"filter": "arzoo", "author": author, "search": search, "cardData": True, "full": True}
+    wanted = {"filter": "arzoo", "author": author, "search": search, "cardData": True, "full": True, "limit": _PAGE}
     found = [_describe(entry) for entry in _pages(api, wanted)]
     return sorted((model for model in found if model is not None), key=lambda model: (-model.downloads, model.name))
 
@@ -76,12 +80,15 @@ def _pages(api: HfApi, wanted: dict[str, Any]) -> Iterator[Any]:
     headers = build_hf_headers(token=api.token, **library())
     url: str | None = f"{api.endpoint}/api/models"
     params: dict[str, Any] | None = {key: value for key, value in wanted.items() if value is not None}
+    seconds = ANSWER_TIMEOUT
     while url is not None:
         with explained(api, "the list of models"):
-            answer = get_session().get(url, params=params, headers=headers, timeout=_TIMEOUT)
+            ask = partial(get_session().get, url, params=params, headers=headers, timeout=seconds)
+            answer = in_time(seconds, ask)
             hf_raise_for_status(answer)
             entries, url, params = list(answer.json()), answer.links.get("next", {}).get("url"), None
         yield from entries
+        seconds = _TIMEOUT
 
 
 def _describe(entry: Any) -> CommunityModel | None:
@@ -99,7 +106,7 @@ def _describe(entry: Any) -> CommunityModel | None:
         value=value,
         unit="" if value is None else unit,
         license=_text(card.get("license")),
-        downloads=downloads if isinstance(downloads, int) else 0,
+        downloads=downloads if type(downloads) is int else 0,
         commit=_text(entry.get("sha")),
         private=entry.get("private") is True,
     )

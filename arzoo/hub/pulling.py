@@ -1,16 +1,9 @@
-"""From the Hub into the Hugging Face cache: one commit, the files of a checkpoint and no other, each byte verified.
-
-A file lies in the cache as snapshots/<commit>/<name>, a link to blobs/<hash>: 40 digits are git's sha1 of the file,
-64 its sha256.  So damage is seen without a network too.  The weights are held against config.json instead, which
-protects them where a file system has no links.
-"""
+"""From the Hub into the Hugging Face cache: one commit, the files of a checkpoint and no other, each byte verified."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import re
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -18,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from arzoo import registry
 from arzoo.checkpoints import CONFIG, WEIGHTS, find_checkpoint, is_path, read_config
-from arzoo.files import replacing
-from arzoo.hub.client import ANSWER_TIMEOUT, check_repository, check_revision, connect, explained, is_commit
+from arzoo.hub.cache import Cache, damage
+from arzoo.hub.client import ask, check_repository, check_revision, connect, explained, is_commit
+from arzoo.hub.fetching import LARGEST, fetch_file
 from arzoo.registry import did_you_mean
 
 if TYPE_CHECKING:
@@ -31,8 +25,6 @@ FILES = (CONFIG, WEIGHTS, "README.md", "recipe.toml", "metrics.json", "samples.p
 
 MODEL = (CONFIG, WEIGHTS)
 """What it takes to load a model."""
-
-_LARGEST = 2**24  # bytes of a file other than the weights, whose size config.json tells
 
 
 def pull(
@@ -46,8 +38,9 @@ def pull(
 ) -> Path:
     """The folder of a checkpoint on the Hub, as it lies in the Hugging Face cache.
 
-    A commit that lies there whole takes no request at all, any other revision takes one.  If the Hub is down, the
-    commit that the revision last stood for is used, with a warning.
+    A commit that lies there whole takes no request at all, any other revision takes one, and one more for each file
+    that is not in the cache.  If the Hub does not answer the first within 3 seconds, or then keeps silent about a file
+    for 10 (see `arzoo.hub.fetching`), the commit that the revision last stood for is used, with a warning.
 
     Arguments:
         repo_id: "ORGANISATION/NAME".
@@ -77,7 +70,7 @@ def pull(
     files = [name for name in FILES if name in files or name == CONFIG]
     from huggingface_hub import is_offline_mode
 
-    cache = _Cache(repo_id, cache_dir)
+    cache = Cache(repo_id, cache_dir)
     commit = cache.commit(wanted)
     if local_files_only or is_offline_mode():
         if commit is None or cache.lacks(commit, files, needed=True):
@@ -98,52 +91,11 @@ def pull(
         return folder
 
 
-class _Cache:
-    """What the Hugging Face cache holds of one repository."""
-
-    def __init__(self, repo_id: str, cache_dir: str | Path | None) -> None:
-        from huggingface_hub import constants
-
-        self.root = Path(cache_dir or constants.HF_HUB_CACHE).expanduser().resolve()
-        self.folder = self.root / f"models--{repo_id.replace('/', '--')}"
-        self.repo_id = repo_id
-
-    def snapshot(self, commit: str) -> Path:
-        return self.folder / "snapshots" / commit
-
-    def commit(self, revision: str) -> str | None:
-        """The commit that a revision stood for when it was last pulled."""
-        if is_commit(revision):
-            return revision
-        try:
-            text = (self.folder / "refs" / revision).read_text(encoding="ascii")
-        except (OSError, ValueError):
-            return None
-        return text if is_commit(text) else None
-
-    def lacks(self, commit: str, files: Collection[str], needed: bool = False) -> list[str]:
-        """The files that are not there, though the repository may have them; only those it must have if `needed`."""
-        there, absent = self.snapshot(commit), self.folder / ".no_exist" / commit
-        lacked = [name for name in files if not (there / name).is_file()]
-        return [name for name in lacked if name in (CONFIG, WEIGHTS) or not (needed or (absent / name).is_file())]
-
-    def remember(self, revision: str, commit: str, absent: Collection[str]) -> None:
-        """Notes which files a commit does not have, and then what the revision stands for, as the client does."""
-        with contextlib.suppress(OSError):  # a cache that can only be read serves all the same
-            for name in absent:
-                mark = self.folder / ".no_exist" / commit / name
-                mark.parent.mkdir(parents=True, exist_ok=True)
-                mark.touch()
-            if revision != commit != self.commit(revision):
-                with replacing(self.folder / "refs" / revision) as path:
-                    path.write_text(commit, encoding="ascii")
-
-
-def _fetch(api: HfApi, cache: _Cache, revision: str, files: Collection[str]) -> Path:
+def _fetch(api: HfApi, cache: Cache, revision: str, files: Collection[str]) -> Path:
     """The snapshot of the commit that the revision stands for now, filled with the files wanted."""
     repo_id = cache.repo_id
     with explained(api, repo_id, revision):
-        info = api.model_info(repo_id, revision=revision, files_metadata=True, timeout=ANSWER_TIMEOUT)
+        info = ask(api, repo_id, revision)
     commit, listed = head_of(info, api), files_of(info)
     where = f"{repo_id} at {revision}"
     if is_commit(revision) and revision != commit:
@@ -152,13 +104,13 @@ def _fetch(api: HfApi, cache: _Cache, revision: str, files: Collection[str]) -> 
         if name in files and name not in listed:
             raise FileNotFoundError(f"{where} is no checkpoint of arzoo: it has no {name}")
     for name in filter(listed.__contains__, files):  # config.json is the first
-        size, lfs = listed[name].size, listed[name].lfs
-        expected = (lfs.sha256 if lfs else listed[name].blob_id) or ""
+        expected, size = hash_of(listed[name]), listed[name].size
+        largest = LARGEST
         if name == WEIGHTS:
-            expected = _expected_weights(where, read_config_of(where, cache.snapshot(commit)), listed[name])
-        elif isinstance(size, int) and size > _LARGEST:
-            raise ValueError(f"{name} of {where} has {size} bytes, more than {_LARGEST}; it is none of arzoo's")
-        fetch_file(api, repo_id, commit, name, cache.root, expected)
+            expected, largest = _expected_weights(where, read_config_of(where, cache.snapshot(commit)), listed[name])
+        elif isinstance(size, int) and size > LARGEST:
+            raise ValueError(f"{name} of {where} has {size} bytes, more than {LARGEST}; it is none of arzoo's")
+        fetch_file(api, repo_id, commit, name, cache, expected, largest)
     cache.remember(revision, commit, [name for name in files if name not in listed])
     return cache.snapshot(commit)
 
@@ -175,6 +127,11 @@ def files_of(info: ModelInfo) -> dict[str, RepoSibling]:
     return {file.rfilename: file for file in info.siblings or () if file.rfilename in FILES}
 
 
+def hash_of(file: RepoSibling) -> str:
+    """The sha256 or git's sha1 of a file, as the Hub lists it; "" if it lists none."""
+    return (file.lfs.sha256 if file.lfs else file.blob_id) or ""
+
+
 def read_config_of(where: str, folder: Path) -> dict[str, Any]:
     try:
         return read_config(folder)
@@ -182,8 +139,8 @@ def read_config_of(where: str, folder: Path) -> dict[str, Any]:
         raise ValueError(f"{where} is no checkpoint of arzoo, or a damaged one: {error}") from None
 
 
-def _expected_weights(where: str, config: dict[str, Any], listed: RepoSibling) -> str:
-    """The sha256 that the weights must have; refuses them unseen if the Hub says that they are others."""
+def _expected_weights(where: str, config: dict[str, Any], listed: RepoSibling) -> tuple[str, int]:
+    """The sha256 and the bytes that the weights must have; refuses them unseen if the Hub says that they are others."""
     expected = config["weights"]
     size, sha256 = listed.size, listed.lfs.sha256 if listed.lfs else None
     if size not in (None, expected["bytes"]) or sha256 not in (None, expected["sha256"]):
@@ -191,35 +148,7 @@ def _expected_weights(where: str, config: dict[str, Any], listed: RepoSibling) -
             f"{WEIGHTS} of {where} is not that of its {CONFIG}: it has {size} bytes and sha256 {sha256},"
             f" {expected['bytes']} bytes and {expected['sha256']} were expected; nothing was downloaded"
         )
-    return str(expected["sha256"])
-
-
-def fetch_file(api: HfApi, repo_id: str, commit: str, name: str, root: Path, expected: str = "") -> Path:
-    """One file of a commit in the cache, verified; a damaged one is fetched a second time.
-
-    Arguments:
-        root: The Hugging Face cache.
-        expected: Its hash; "" for the one that the cache knows.
-
-    Raises:
-        ValueError: It is damaged on the Hub or comes damaged.
-    """
-
-    def download(again: bool) -> Path:
-        with explained(api, repo_id, commit):
-            path = api.hf_hub_download(
-                repo_id, name, revision=commit, cache_dir=root, etag_timeout=ANSWER_TIMEOUT, force_download=again
-            )
-        return Path(path)
-
-    path = download(False)
-    if _damage(path, expected):
-        path.unlink()  # whatever it is a link to
-        path = download(True)
-        if damage := _damage(path, expected):
-            path.unlink()
-            raise ValueError(f"{name} of {repo_id} at {commit} comes damaged: {damage}; try again, or tell its owner")
-    return path
+    return expected["sha256"], expected["bytes"]
 
 
 def _verified(repo_id: str, snapshot: Path, files: Collection[str]) -> Path:
@@ -232,22 +161,9 @@ def _verified(repo_id: str, snapshot: Path, files: Collection[str]) -> Path:
     where = f"{repo_id} at {snapshot.name}"
     for name in (name for name in files if (snapshot / name).is_file()):  # config.json is the first
         expected = read_config_of(where, snapshot)["weights"]["sha256"] if name == WEIGHTS else ""
-        if damage := _damage(snapshot / name, expected):
-            raise ValueError(f"{name} of {where} is damaged in the cache: {damage}; fetch it again with the network on")
+        if fault := damage(snapshot / name, expected):
+            raise ValueError(f"{name} of {where} is damaged in the cache: {fault}; fetch it again with the network on")
     return snapshot
-
-
-def _damage(file: Path, expected: str) -> str:
-    """What is wrong with a file in the cache; "" if its hash is the expected one, or the one in its link."""
-    expected = expected or (os.path.basename(os.readlink(file)) if file.is_symlink() else "")
-    if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", expected):
-        return ""
-    is_git = len(expected) == 40
-    with open(file, "rb") as stream:
-        start = f"blob {os.fstat(stream.fileno()).st_size}\0".encode() if is_git else b""
-        digest = hashlib.file_digest(stream, lambda: hashlib.sha1(start) if is_git else hashlib.sha256())
-    found = digest.hexdigest()
-    return "" if found == expected else f"its {'git hash' if is_git else 'sha256'} is {found}, not {expected}"
 
 
 def organisation() -> str | None:

@@ -1,48 +1,43 @@
 """From a checkpoint folder to the Hub: one commit, on top of what was looked at, or none if nothing differs.
 
-Nothing is seen on the Hub before its last request, so that a push that was killed is simply made again.
+Nothing is seen on the Hub before its last request, so that a push that was killed is simply made again.  What
+somebody else pushed since the folder was made from the Hub (`arzoo.hub.memory`) is not replaced unasked.
 """
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from arzoo import registry
-from arzoo.checkpoints import CONFIG, WEIGHTS, read_config, read_weights
-from arzoo.hub.client import ANSWER_TIMEOUT, check_repository, check_revision, connect, explained, is_commit, moved
-from arzoo.hub.pulling import FILES, fetch_file, files_of, head_of
+from arzoo.checkpoints import CONFIG, WEIGHTS, config_file, read_config, read_weights
+from arzoo.hub.client import check_repository, check_revision, connect, explained, is_commit, last_push, moved
+from arzoo.hub.committing import commit_files, is_free
+from arzoo.hub.comparing import CARD, FileChange, Remote, card_diff, changes, fetch, is_same, look
+from arzoo.hub.memory import remember, remembered
+from arzoo.hub.pulling import FILES
 
 if TYPE_CHECKING:
+    import torch
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
     from arzoo.model import Model
 
-CARD = "README.md"
-ABSENT = "absent"
-"""In place of a parent commit: there was no repository."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class FileChange:
-    """One file of a checkpoint and what a push does to it.
+class Moved(ValueError):
+    """The branch on the Hub is at another commit than the one that a folder was made from.
 
     Attributes:
-        name: Of the file.
-        size: In bytes, of what is pushed; of what is on the Hub if it is removed.
-        change: Against what is on the Hub.
+        commit: The head of the branch, which a push would have replaced.
     """
 
-    name: str
-    size: int
-    change: Literal["new", "changed", "same", "removed"]
+    def __init__(self, message: str, commit: str) -> None:
+        super().__init__(message)
+        self.commit = commit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +60,31 @@ class Push:
     url: str
     commit: str | None
     files: list[FileChange]
-    card_diff: str
+    card_diff: str = field(repr=False)
     is_new_repository: bool
     pull_request: str | None = None
 
 
-@dataclass(frozen=True)
-class _Remote:
-    """What the Hub has: the head of the branch, or that of main, where it would begin; None without a repository."""
+@dataclass(frozen=True, kw_only=True)
+class _Wish:
+    """Where to and how; the arguments of `push`."""
 
-    head: str | None
-    files: Mapping[str, RepoSibling]
-    has_branch: bool = False
+    repo_id: str
+    private: bool
+    revision: str
+    message: str | None
+    tag: str | None
+    create_pr: bool
+    dry_run: bool
+
+    def __post_init__(self) -> None:
+        check_repository(self.repo_id)
+        for name in (self.revision, self.tag or self.revision):
+            check_revision(name)
+            if is_commit(name):
+                raise ValueError(f"{name} is a commit; name a branch or a tag")
+        if self.tag is not None and self.create_pr:
+            raise ValueError("a pull request cannot be tagged; tag the commit when it is merged")
 
 
 def push(
@@ -97,6 +105,11 @@ def push(
     Only the files that a checkpoint may hold are pushed; those of them that the folder lacks are removed from the
     Hub, and whatever else is there stays.  What is the same is not pushed again: the second call does nothing.
 
+    The folder remembers the commit that it was pulled from (`arzoo pull -o`) or last pushed to.  If the branch is at
+    another one, or at any where the folder remembers none, somebody's work would be lost: it is refused, unless
+    `parent_commit` says what may be replaced.  A new branch or a pull request replaces nothing, so for these only a
+    folder that is known to be older is refused.
+
     Arguments:
         folder: A whole checkpoint with a card that names a licence.
         repo_id: "ORGANISATION/NAME", made if need be.
@@ -106,59 +119,37 @@ def push(
         tag: A name for the commit, as a version.
         create_pr: Propose the commit in a pull request instead.
         token: None for the one that `hf auth login` or HF_TOKEN left; it must be able to write.
-        dry_run: Only say what would be done.
-        parent_commit: What the folder was made from, or `ABSENT`; a branch that went on is refused.
+        dry_run: Only say what would be done; what the token may do, `arzoo.hub.check_rights` tells.
+        parent_commit: The head of the branch, which may be replaced whatever it holds: 40 digits.
 
     Raises:
         FileNotFoundError: The folder is no whole checkpoint, or has no card.
-        ValueError: A file is damaged, the card names no licence or speaks of other weights, a name is not valid, or
-            somebody else pushed meanwhile.
-        LookupError: There is nothing to make a pull request to.
+        Moved: The branch is at a commit that the folder was not made from; a ValueError.
+        ValueError: A file is damaged, the card names no licence, speaks of other weights or loads another
+            repository, a name is not valid, or somebody else pushed meanwhile.
+        LookupError: There is nothing to make a pull request to, or no commit that could be replaced.
         PermissionError: The token is none, or may not write there.
         FileExistsError: The tag names another commit.
         ConnectionError: The Hub is down, or the connection ended too soon.
     """
-    _check_names(repo_id, revision, tag, create_pr)
-    contents, api = _read(Path(folder), repo_id), connect(token)
-    remote = _look(api, repo_id, revision)
-    is_new = remote.head is None
-    if parent_commit not in (None, remote.head or ABSENT):
-        raise ValueError(moved(api, repo_id, revision))
-    if create_pr and not remote.has_branch:
-        raise LookupError(f"there is no {revision} of {repo_id} to make a pull request to; push without one")
-    if is_new and not dry_run:
-        with explained(api, repo_id):
-            api.create_repo(repo_id, private=private, exist_ok=True)
-        remote = _look(api, repo_id, revision)  # its first commit, which the Hub makes
-        if remote.head is None:
-            raise PermissionError(f"{repo_id} is on {api.endpoint}, but not for this token; log in: hf auth login")
-        if remote.files:  # somebody else made it in between
-            raise ValueError(moved(api, repo_id, revision))
-    files = _changes(contents, remote.files)
-    differs = any(file.change != "same" for file in files)
-    wants_tag = tag is not None and (remote.head is None or _is_free(api, repo_id, tag, differs, remote.head))
-    card_diff = _card_diff(api, repo_id, contents[CARD], remote)
-    commit = pull_request = None
-    if remote.head is not None and not dry_run:
-        if not remote.has_branch:
-            with explained(api, repo_id, revision):
-                api.create_branch(repo_id, branch=revision, revision=remote.head, exist_ok=True)
-        if differs:
-            text = message or f"Push {Path(folder).absolute().name} with arzoo {version('arzoo')}"
-            commit, pull_request = _commit(api, repo_id, revision, remote.head, contents, files, text, create_pr)
-        if wants_tag:
-            with explained(api, repo_id, commit):
-                api.create_tag(repo_id, tag=str(tag), revision=commit or remote.head)
-    return Push(
+    wish = _Wish(
         repo_id=repo_id,
+        private=private,
         revision=revision,
-        url=f"{api.endpoint}/{repo_id}",
-        commit=commit,
-        files=files,
-        card_diff=card_diff,
-        is_new_repository=is_new,
-        pull_request=pull_request,
+        message=message,
+        tag=tag,
+        create_pr=create_pr,
+        dry_run=dry_run,
     )
+    if parent_commit is not None and not is_commit(parent_commit):
+        raise ValueError(f"{parent_commit!r} is no commit; write all of its 40 digits")
+    folder = Path(folder)
+    contents, api = _read(folder, repo_id), connect(token)
+    known = remembered(folder, f"{api.endpoint}/{repo_id}")
+    remote = look(api, repo_id, revision)
+    if any(file.change != "same" for file in changes(contents, remote.files)):
+        _check_parent(api, wish, remote, folder, known, parent_commit)
+    return _push(api, wish, remote, contents, folder)
 
 
 def push_model(
@@ -166,6 +157,7 @@ def push_model(
     repo_id: str,
     *,
     license: str | None = None,
+    dtype: torch.dtype | None = None,
     private: bool = True,
     revision: str = "main",
     message: str | None = None,
@@ -181,48 +173,58 @@ def push_model(
 
     Arguments:
         license: Of the weights, as the Hub writes it; None takes that of the card on the Hub.
+        dtype: What floating-point weights are stored as: torch.float32 or torch.bfloat16; None for what they are
+            stored as on the Hub if they are the same there, else torch.float32.
 
     The other arguments and what is raised: see `push`.
     """
+    import torch
+
     from arzoo.card import write_card
 
-    _check_names(repo_id, revision, tag, create_pr)
+    wish = _Wish(
+        repo_id=repo_id,
+        private=private,
+        revision=revision,
+        message=message,
+        tag=tag,
+        create_pr=create_pr,
+        dry_run=dry_run,
+    )
     api = connect(token)
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / repo_id.split("/")[1]
-        model.save_pretrained(folder)
-        remote = _look(api, repo_id, revision)
-        weights = remote.files.get(WEIGHTS)
-        is_same = weights is not None and _is_same(weights, (folder / WEIGHTS).read_bytes())
+        remote = look(api, repo_id, revision)
+        stored, keeps = _stored_dtype(api, repo_id, remote), False
+        if stored is not None:
+            model.save_pretrained(folder, stored)
+            keeps = is_same(remote.files[WEIGHTS], (folder / WEIGHTS).read_bytes())
+        wanted = dtype or (stored if keeps else None) or torch.float32
+        if wanted != stored:
+            model.save_pretrained(folder, wanted)
         for name in remote.files:
-            if name == CARD or (is_same and name not in (CONFIG, WEIGHTS)):
-                (folder / name).write_bytes(_fetch(api, repo_id, remote, name))
+            if name == CARD or (keeps and name not in (CONFIG, WEIGHTS)):
+                (folder / name).write_bytes(fetch(api, repo_id, remote, name))
         try:
             write_card(folder, license, name=repo_id)
         except ValueError as error:
             raise ValueError(f"the card of {repo_id} cannot be written: {error}") from error
-        return push(
-            folder,
-            repo_id,
-            private=private,
-            revision=revision,
-            message=message,
-            tag=tag,
-            create_pr=create_pr,
-            token=token,
-            dry_run=dry_run,
-            parent_commit=remote.head or ABSENT,
-        )
+        return _push(api, wish, remote, _read(folder, repo_id))
 
 
-def _check_names(repo_id: str, revision: str, tag: str | None, create_pr: bool) -> None:
-    check_repository(repo_id)
-    for name in (revision, tag or revision):
-        check_revision(name)
-        if is_commit(name):
-            raise ValueError(f"{name} is a commit; name a branch or a tag")
-    if tag is not None and create_pr:
-        raise ValueError("a pull request cannot be tagged; tag the commit when it is merged")
+def _stored_dtype(api: HfApi, repo_id: str, remote: Remote) -> torch.dtype | None:
+    """What the weights on the Hub are stored as; None if there is no checkpoint."""
+    import torch
+
+    if not {CONFIG, WEIGHTS} <= remote.files.keys():
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / CONFIG).write_bytes(fetch(api, repo_id, remote, CONFIG))
+        try:
+            name = read_config(folder)["weights"]["dtype"]
+        except ValueError:
+            return None
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(name)
 
 
 def _read(folder: Path, repo_id: str) -> dict[str, bytes]:
@@ -232,7 +234,7 @@ def _read(folder: Path, repo_id: str) -> dict[str, bytes]:
 
     config = read_config(folder)
     contents = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
-    contents[WEIGHTS] = read_weights(folder, config)
+    contents[CONFIG], contents[WEIGHTS] = config_file(folder).read_bytes(), read_weights(folder, config)
     if CARD not in contents:
         raise FileNotFoundError(f"{folder} has no {CARD}; write it: arzoo card {folder}")
     try:
@@ -245,109 +247,96 @@ def _read(folder: Path, repo_id: str) -> dict[str, bytes]:
     if "arzoo:begin" in text and config["weights"]["sha256"] not in text:
         raise ValueError(f"{folder / CARD} speaks of other weights; write it anew: arzoo card {folder}")
     loaded = named_in_card(text) or repo_id
+    rename = f"arzoo card {folder} --name {repo_id}"
+    if "/" in loaded and loaded != repo_id:
+        raise ValueError(f"{folder / CARD} loads {loaded!r}, not {repo_id!r}; change that: {rename}")
     if "/" not in loaded and loaded not in registry.checkpoint_folders():  # those are installed with their names
-        raise ValueError(f"{folder / CARD} loads {loaded!r}, which only you have: arzoo card {folder} --name {repo_id}")
+        raise ValueError(f"{folder / CARD} loads {loaded!r}, which only you have: {rename}")
     if "arzoo:begin" in text and check_card(folder):
         raise ValueError(f"{folder / CARD} does not say what its files say; bring it up to date: arzoo card {folder}")
     return contents
 
 
-def _look(api: HfApi, repo_id: str, revision: str) -> _Remote:
-    """The state that a push starts from."""
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
-    def ask(branch: str) -> ModelInfo:
-        return api.model_info(repo_id, revision=branch, files_metadata=True, timeout=ANSWER_TIMEOUT)
-
-    info, has_branch = None, True
-    with explained(api, repo_id, revision):
-        try:
-            info = ask(revision)
-        except RevisionNotFoundError:
-            if revision == "main":
-                raise
-            info, has_branch = ask("main"), False
-        except RepositoryNotFoundError as error:
-            if error.response.status_code != 404:  # it may be there, but not for this token
-                raise
-    return _Remote(None, {}) if info is None else _Remote(head_of(info, api), files_of(info), has_branch)
-
-
-def _changes(contents: Mapping[str, bytes], there: Mapping[str, RepoSibling]) -> list[FileChange]:
-    changes = []
-    for name in FILES:
-        if name not in contents and name in there:
-            changes.append(FileChange(name=name, size=there[name].size or 0, change="removed"))
-        elif name in contents:
-            is_same = name in there and _is_same(there[name], contents[name])
-            change: Literal["new", "changed", "same"] = "same" if is_same else "changed" if name in there else "new"
-            changes.append(FileChange(name=name, size=len(contents[name]), change=change))
-    return changes
-
-
-def _is_same(there: RepoSibling, data: bytes) -> bool:
-    """Whether the Hub has these bytes, by the hash that it gives."""
-    if there.lfs:
-        return there.lfs.sha256 == hashlib.sha256(data).hexdigest()
-    return there.blob_id == hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
-
-
-def _is_free(api: HfApi, repo_id: str, tag: str, differs: bool, head: str) -> bool:
-    """Whether a tag is still to be made.
+def _check_parent(
+    api: HfApi, wish: _Wish, remote: Remote, folder: Path, known: Collection[str], parent_commit: str | None
+) -> None:
+    """Refuses to replace what the folder was not made from, unless it is named.
 
     Raises:
-        FileExistsError: It names a commit other than the one to be tagged.
+        Moved: The head is another commit.
+        LookupError: There is no repository, and so nothing to replace.
     """
-    with explained(api, repo_id):
-        found = next((ref.target_commit for ref in api.list_repo_refs(repo_id).tags if ref.name == tag), None)
-    if found is not None and (differs or found != head):
-        raise FileExistsError(f"the tag {tag!r} of {repo_id} names commit {found}; nothing was pushed; choose another")
-    return found is None
+    repo_id, branch = wish.repo_id, wish.revision if remote.has_branch else "main"
+    if remote.head is None:
+        if parent_commit is not None:
+            raise LookupError(f"there is no {repo_id}, so nothing to replace; push without a commit to be replaced")
+        return
+    if remote.head in ({parent_commit} if parent_commit else known):
+        return
+    if parent_commit is not None:
+        why = f"which is not the {parent_commit} that was to be replaced"
+    elif not remote.files:
+        return
+    elif known:
+        why = f"which {folder} was not made from"
+    elif remote.has_branch and not wish.create_pr:
+        why = f"and {folder} does not tell whether it was made from that"
+    else:
+        return
+    there = repo_id if branch == "main" else f"{repo_id} --revision {branch}"
+    raise Moved(
+        f"{last_push(api, repo_id, branch)}, commit {remote.head} of {branch}, {why}; nothing was pushed: pull it and"
+        f" look (arzoo pull {there} -o FOLDER), or say that it be replaced: --replace {remote.head} (parent_commit= in"
+        " Python)",
+        remote.head,
+    )
 
 
-def _fetch(api: HfApi, repo_id: str, remote: _Remote, name: str) -> bytes:
-    """What the Hub has of a file, verified."""
-    assert remote.head is not None
-    with tempfile.TemporaryDirectory() as cache:
-        return fetch_file(api, repo_id, remote.head, name, Path(cache)).read_bytes()
+def _push(api: HfApi, wish: _Wish, remote: Remote, contents: Mapping[str, bytes], folder: Path | None = None) -> Push:
+    """Makes the commit on top of what was looked at.
 
-
-def _card_diff(api: HfApi, repo_id: str, card: bytes, remote: _Remote) -> str:
-    there = b""
-    if CARD in remote.files:
-        if _is_same(remote.files[CARD], card):
-            return ""
-        there = _fetch(api, repo_id, remote, CARD)
-    before, after = (text.decode("utf-8", "replace").splitlines() for text in (there, card))
-    return "\n".join(difflib.unified_diff(before, after, CARD, CARD, "on the Hub", "pushed", lineterm=""))
-
-
-def _commit(
-    api: HfApi,
-    repo_id: str,
-    revision: str,
-    head: str,
-    contents: Mapping[str, bytes],
-    files: list[FileChange],
-    message: str,
-    create_pr: bool,
-) -> tuple[str, str | None]:
-    """Makes the commit; returns its id, and the address of its pull request if it waits in one."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-    operations: list[CommitOperationAdd | CommitOperationDelete] = []
-    for file in files:
-        if file.change == "removed":
-            operations.append(CommitOperationDelete(file.name))
-        elif file.change != "same":
-            operations.append(CommitOperationAdd(file.name, contents[file.name]))
-    with explained(api, repo_id, revision):
-        done = api.create_commit(
-            repo_id,
-            operations,
-            commit_message=message,
-            revision=revision,
-            parent_commit=head,
-            create_pr=create_pr,
-        )
-    return done.oid, done.pr_url
+    Arguments:
+        folder: Where to remember the commit; None to remember it nowhere.
+    """
+    repo_id, revision, url = wish.repo_id, wish.revision, f"{api.endpoint}/{wish.repo_id}"
+    is_new = remote.head is None
+    if wish.create_pr and not remote.has_branch:
+        raise LookupError(f"there is no {revision} of {repo_id} to make a pull request to; push without one")
+    if is_new and not wish.dry_run:
+        with explained(api, repo_id):
+            api.create_repo(repo_id, private=wish.private, exist_ok=True)
+        remote = look(api, repo_id, revision)  # its first commit, which the Hub makes
+        if remote.head is None:
+            raise PermissionError(f"{repo_id} is on {api.endpoint}, but not for this token; log in: hf auth login")
+        if remote.files:  # somebody else made it in between
+            raise ValueError(moved(api, repo_id, revision))
+    files = changes(contents, remote.files)
+    differs = any(file.change != "same" for file in files)
+    wants_tag = wish.tag is not None and (remote.head is None or is_free(api, repo_id, wish.tag, differs, remote.head))
+    difference = card_diff(api, repo_id, contents[CARD], remote)
+    commit = pull_request = None
+    if remote.head is not None and not wish.dry_run:
+        if not remote.has_branch:
+            with explained(api, repo_id, revision):
+                api.create_branch(repo_id, branch=revision, revision=remote.head, exist_ok=True)
+        if differs:
+            name = repo_id.split("/")[1] if folder is None else folder.absolute().name
+            text = wish.message or f"Push {name} with arzoo {version('arzoo')}"
+            commit, pull_request = commit_files(
+                api, repo_id, revision, remote.head, contents, files, message=text, create_pr=wish.create_pr
+            )
+        if folder is not None and pull_request is None:
+            remember(folder, url, revision, commit or remote.head)
+        if wants_tag:
+            with explained(api, repo_id, commit):
+                api.create_tag(repo_id, tag=str(wish.tag), revision=commit or remote.head)
+    return Push(
+        repo_id=repo_id,
+        revision=revision,
+        url=url,
+        commit=commit,
+        files=files,
+        card_diff=difference,
+        is_new_repository=is_new,
+        pull_request=pull_request,
+    )

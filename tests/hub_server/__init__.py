@@ -36,10 +36,12 @@ that matches a request is used, `times` requests of them (None: always).  hub.fa
     hub.fault("flip", pattern)              one bit of the body's middle byte turned, same size
     hub.fault("status", pattern, status=503, headers={"Retry-After": "1"}, code="")  an error; code: its X-Error-Code
     hub.fault("slow", pattern, seconds=5)   late by so much; then served
+    hub.fault("drip", pattern, seconds=1)   the body in eight parts, with so much time before each
     hub.fault("die", pattern)               closed without reading the body or answering: not served
     hub.fault("lost", pattern)              served, but closed without an answer
     hub.before(pattern, function, method="*", times=1)      function() is called first, then the request goes its way
-method is "*" for all faults unless given; what has no body (a HEAD) uses up "truncate" and "flip" without effect.
+method is "*" for all faults unless given; what has no body (a HEAD) uses up "truncate", "flip" and "drip" without
+effect.
 
 Processes:
     hub.environment(token=None, xet=True, home=None)        an environment in which the clients know this Hub only

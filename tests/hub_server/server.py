@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from hub_server.messages import Answer, Refusal, Request
 
-FaultKind = Literal["truncate", "flip", "status", "slow", "die", "lost", "before"]
+FaultKind = Literal["truncate", "flip", "status", "slow", "drip", "die", "lost", "before"]
 
 
 @dataclass
@@ -157,6 +157,13 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.kind == "truncate":
             body = body[:half]
             self.close_connection = True
+        if fault and fault.kind == "drip":
+            size = len(body) // 8 + 1
+            for start in range(0, len(body), size):
+                self.wfile.flush()
+                self.server.closing.wait(fault.seconds)
+                self.wfile.write(body[start : start + size])
+            return
         self.wfile.write(body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _handle

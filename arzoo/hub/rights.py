@@ -1,0 +1,40 @@
+"""What a token may do, as far as the Hub tells without a change."""
+
+from __future__ import annotations
+
+from arzoo.hub.client import connect, explained
+
+
+def check_rights(namespace: str, token: str | bool | None = None) -> None:
+    """Refuses a token that cannot write to a user or an organisation, as far as the Hub says what it is for.
+
+    Arguments:
+        namespace: The first half of "ORGANISATION/NAME".
+        token: None for the one that `hf auth login` or HF_TOKEN left.
+
+    Raises:
+        PermissionError: There is no token, it is none, it can only read, or it is for other namespaces.
+        ConnectionError: The Hub is down.
+    """
+    from huggingface_hub import get_token
+
+    api = connect(token)
+    where = f"{api.endpoint}/{namespace}"
+    if token is False or not (isinstance(token, str) or get_token()):
+        raise PermissionError(f"there is no token for {where}; log in: hf auth login, or set HF_TOKEN")
+    with explained(api, namespace):
+        answer = api.whoami()
+        user, orgs = answer["name"], {org["name"].lower(): org.get("roleInOrg") for org in answer["orgs"]}
+        token_of = answer.get("auth", {}).get("accessToken", {})
+        role, fine = token_of.get("role"), token_of.get("fineGrained") or {}
+        scopes = [(scope["entity"].get("name", ""), scope["permissions"]) for scope in fine.get("scoped", ())]
+    owner = namespace.lower()  # no two names on the Hub differ in case alone
+    if owner != user.lower() and owner not in orgs:
+        raise PermissionError(f"the token is that of {user}, who is no member of {where}; log in as one: hf auth login")
+    if orgs.get(owner) == "read":
+        raise PermissionError(f"{user} may only read in {where}; ask an administrator of it for the right to write")
+    if role == "read":
+        raise PermissionError(f"the token of {user} can only read; make one that can write to {where}")
+    granted = any("repo.write" in rights and name.split("/")[0].lower() == owner for name, rights in scopes)
+    if role == "fineGrained" and not granted and "repo.write" not in fine.get("global", ()):
+        raise PermissionError(f"the token of {user} has no right to write to repositories of {where}; give it that")
