@@ -6,7 +6,7 @@ import pytest
 from hub_server import Hub
 from huggingface_hub import HfApi, constants
 
-import arzoo
+import arzoo.hub
 
 
 def who(role: str = "write", org: str = "admin", **fine: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arzoo.hub.client import connect, explained
+from arzoo.hub.client import ANSWER_TIMEOUT, connect, explained, in_time
 
 
 def check_rights(namespace: str, token: str | bool | None = None) -> None:
@@ -23,7 +23,7 @@ def check_rights(namespace: str, token: str | bool | None = None) -> None:
     if token is False or not (isinstance(token, str) or get_token()):
         raise PermissionError(f"there is no token for {where}; log in: hf auth login, or set HF_TOKEN")
     with explained(api, namespace):
-        answer = api.whoami()
+        answer = in_time(ANSWER_TIMEOUT, api.whoami)
         user, orgs = answer["name"], {org["name"].lower(): org.get("roleInOrg") for org in answer["orgs"]}
         token_of = answer.get("auth", {}).get("accessToken", {})
         role, fine = token_of.get("role"), token_of.get("fineGrained") or {}
