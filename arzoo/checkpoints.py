@@ -19,6 +19,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -94,11 +95,17 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 def config_file(folder: Path) -> Path:
     """The file that is the config of a checkpoint: config.json, there or not, or the one that a killed save left."""
     waiting = folder / NEW_CONFIG
-    if waiting.is_file():
+    if waiting.is_file() and not is_snapshot(folder):
         with contextlib.suppress(OSError, ValueError):
             read_weights(folder, _parse_config(waiting))
             return waiting
     return folder / CONFIG
+
+
+def is_snapshot(folder: Path) -> bool:
+    """Whether it is a commit in the Hugging Face cache, where nobody saves a model."""
+    folder = folder.resolve()
+    return folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40}", folder.name) is not None
 
 
 def _parse_config(file: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Nothing is unpickled, and no byte of the weights is used before their sha256 was
 holds stands in `arzoo.checkpoints`.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -174,6 +175,8 @@ def from_pretrained(
     except ValueError as error:
         raise ValueError(f"{error}{_how_to_upgrade(config)}") from error
     model.load_state_dict(tensors, strict=False)  # strict as to distinct tensors: checked above
+    with contextlib.suppress(ValueError):  # of a damaged memory, which matters to none but a push
+        model.hub_parents = hub.parents_of(folder)
     return model.eval()
 
 

@@ -78,6 +78,8 @@ class Model(nn.Module, ABC):
         if type(config) is not self.config_class:
             raise ValueError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
         self.config = config
+        self.hub_parents: dict[str, dict[str, str]] = {}
+        """The commits of the Hub that it was loaded from or pushed to; see `arzoo.hub.memory`."""
 
     @classmethod
     @abstractmethod
@@ -313,12 +315,13 @@ class Model(nn.Module, ABC):
         create_pr: bool = False,
         token: str | bool | None = None,
         dry_run: bool = False,
+        parent_commit: str | None = None,
     ) -> "Push":
         """Puts the model and a card onto the Hub in one commit, or says what that would change; see `arzoo.push`.
 
-        A model knows nothing of the folder that it was loaded from: what that holds besides (a recipe, metrics,
-        pictures, a card) does not go along.  To publish a checkpoint folder with its card, use `arzoo.push`.  What
-        the Hub has of these stays if the weights are those that it has.
+        What the folder that it was loaded from holds besides (a recipe, metrics, pictures, a card) does not go along.
+        To publish a checkpoint folder with its card, use `arzoo.push`.  What the Hub has of these stays if the weights
+        are those that it has.
 
         Arguments:
             repo_id: "ORGANISATION/NAME", made if need be.
@@ -340,4 +343,5 @@ class Model(nn.Module, ABC):
             create_pr=create_pr,
             token=token,
             dry_run=dry_run,
+            parent_commit=parent_commit,
         )

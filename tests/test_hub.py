@@ -19,7 +19,7 @@ import pytest
 import torch
 from hub_server import Hub
 from hub_server.messages import Answer, Request
-from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.utils import get_session
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialize
@@ -28,7 +28,7 @@ from torch import nn
 import arzoo
 from arzoo import checkpoints, testing
 from arzoo import hub as library
-from arzoo.hub import client, fetching, listing
+from arzoo.hub import client, explaining, fetching, listing, repository
 
 # What huggingface_hub itself does wrong when it uploads without Xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
@@ -149,10 +149,8 @@ def test_load_and_from_pretrained_take_the_same(hub: Hub, commit: str, files: di
 def test_a_hub_that_answers_with_another_commit_than_the_one_asked_for_is_refused(
     hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    newer, model_info = hub.commit("ann/toy", {"README.md": b""}), HfApi.model_info
-    monkeypatch.setattr(
-        HfApi, "model_info", lambda api, *ids, **rest: model_info(api, *ids, **{**rest, "revision": None})
-    )
+    newer, ask = hub.commit("ann/toy", {"README.md": b""}), repository.ask
+    monkeypatch.setattr(repository, "ask", lambda api, path, *rest: ask(api, path.replace(commit, "main"), *rest))
     text = refusal(ConnectionError, "ann/toy", revision=commit)
     assert f"gives commit {newer} for ann/toy at {commit}" in text
     assert not (tmp_path / "hub").exists()
@@ -473,11 +471,11 @@ def test_what_comes_too_late_is_closed() -> None:
 def test_threads_that_overlap_leave_the_client_as_it_was(hub: Hub) -> None:
     api, session = client.connect(), get_session()
     before = session.timeout
-    first, second = client.explained(api, "ann/toy"), client.explained(api, "ann/toy")
+    first, second = explaining.explained(api, "ann/toy"), explaining.explained(api, "ann/toy")
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    assert session.timeout.read == client._TIMEOUT  # the second is still at it
+    assert session.timeout.read == explaining._TIMEOUT  # the second is still at it
     second.__exit__(None, None, None)
     assert session.timeout == before
 

@@ -19,7 +19,7 @@ from huggingface_hub.utils._xet import abort_xet_session
 
 import arzoo
 from arzoo.card import write_card
-from arzoo.hub import client
+from arzoo.hub import client, explaining
 
 # What huggingface_hub itself does wrong when it uploads without Xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
@@ -254,8 +254,8 @@ def waits(monkeypatch: pytest.MonkeyPatch, fault: str) -> list[float]:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     if fault == "slow":
-        for name in ("ANSWER_TIMEOUT", "_TIMEOUT"):
-            monkeypatch.setattr(client, name, 0.3)
+        monkeypatch.setattr(client, "ANSWER_TIMEOUT", 0.3)
+        monkeypatch.setattr(explaining, "_TIMEOUT", 0.3)
         monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
     return slept
 

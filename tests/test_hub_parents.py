@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import toy_zoo
 from hub_server import Hub
 from toy_zoo import toy
@@ -193,10 +194,48 @@ def test_a_folder_that_cannot_be_written_to_is_pushed(hub: Hub, folder: Path, mo
         assert arzoo.push(folder, "ann/toy").commit == hub.head("ann/toy")
 
 
-def test_a_model_needs_no_memory(hub: Hub, pulled: Path) -> None:
-    others_push(hub)
-    assert toy(1).push_to_hub("ann/toy").commit == hub.head("ann/toy")
+# ---- models
+
+
+def test_a_model_goes_on_from_what_it_was_loaded_from_and_pushed_to(hub: Hub, pulled: Path) -> None:
+    for load in (lambda: arzoo.load("ann/toy"), lambda: arzoo.load(pulled), lambda: toy(1)):
+        model = load()
+        if not model.hub_parents:
+            with pytest.raises(Moved, match="of main, and the model does not tell whether it was made from that"):
+                model.push_to_hub("ann/toy")
+            model.push_to_hub("ann/toy", parent_commit=hub.head("ann/toy"))
+        for _ in range(2):
+            change(model)
+            assert model.push_to_hub("ann/toy").commit == hub.head("ann/toy")
+        hub.commit("ann/toy", {name: (pulled / name).read_bytes() for name in arzoo.hub.FILES[:3]})
+        arzoo.push(pulled, "ann/toy")  # nothing differs, so from now on it is made from that
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_model_that_is_older_than_the_hub_replaces_nothing(hub: Hub, pulled: Path, dry_run: bool) -> None:
+    models = [arzoo.load("ann/toy"), arzoo.load(pulled)]
+    head = others_push(hub)
+    arzoo.load("ann/toy")
+    for model in models:
+        change(model)
+        with pytest.raises(Moved, match=f"bob pushed 'Mend it' to ann/toy, commit {head} of main, which the model was"):
+            model.push_to_hub("ann/toy", dry_run=dry_run)
+    assert hub.head("ann/toy") == head and not changing(hub)
+    assert models[0].push_to_hub("ann/toy", parent_commit=head).commit == hub.head("ann/toy")
     assert hub.file("ann/toy", "README.md").endswith(b"Theirs.\n")
+
+
+def test_a_model_loads_from_a_folder_whose_memory_is_damaged(hub: Hub, pulled: Path) -> None:
+    (pulled / memory.MEMORY).write_bytes(b"{")
+    model = arzoo.load(pulled)
+    change(model)
+    with pytest.raises(Moved, match="does not tell"):
+        model.push_to_hub("ann/toy")
+
+
+def change(model: arzoo.Model) -> None:
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
 
 
 # ---- answers that are lost
@@ -238,5 +277,5 @@ def test_a_commit_that_is_not_surely_there_is_not_reported(
 def test_a_pull_request_whose_answer_is_lost_is_an_error(hub: Hub, pulled: Path) -> None:
     write_by_hand(pulled)
     hub.fault("lost", "*/commit/*")
-    with pytest.raises(ConnectionError, match="cannot be reached for ann/toy"):
+    with pytest.raises(ConnectionError, match=r"look at .*/ann/toy/discussions first, the pull request may be there"):
         arzoo.push(pulled, "ann/toy", create_pr=True)

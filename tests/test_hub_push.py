@@ -93,7 +93,7 @@ def test_a_dry_run_changes_nothing(hub: Hub, folder: Path, is_new: bool) -> None
         hub.create("ann/toy", {"README.md": b"Old.\n", "curve.png": b"x"})
     before = state(hub)
     told = arzoo.push(folder, "ann/toy", dry_run=True, tag="v1", revision="exp")
-    toy().push_to_hub("ann/toy", license="mit", dry_run=True)
+    toy().push_to_hub("ann/toy", license="mit", dry_run=True, parent_commit=None if is_new else hub.head("ann/toy"))
     assert state(hub) == before
     assert (told.commit, told.is_new_repository) == (None, is_new)
     assert changes(told)["config.json"] == "new"
@@ -303,7 +303,7 @@ def test_a_model_is_pushed_with_a_card_that_keeps_what_people_wrote(hub: Hub) ->
     hub.commit(
         "ann/toy", {"README.md": card.replace("license: mit", "license: mit\nlanguage: tlh").encode() + b"By hand.\n"}
     )
-    pushed = toy(1).push_to_hub("ann/toy")
+    pushed = toy(1).push_to_hub("ann/toy", parent_commit=hub.head("ann/toy"))
     after = hub.file("ann/toy", "README.md").decode()
     assert "language: tlh" in after and after.endswith("By hand.\n")
     sha256 = json.loads(hub.file("ann/toy", "config.json"))["weights"]["sha256"]
@@ -357,7 +357,7 @@ def test_a_model_is_stored_in_the_dtype_that_is_asked_for(hub: Hub, tmp_path: Pa
     assert dtype_of((tmp_path / "toy" / "config.json").read_bytes()) == "bfloat16"
     toy().push_to_hub("ann/toy", license="mit", dtype=torch.bfloat16)
     assert dtype_of(hub.file("ann/toy", "config.json")) == "bfloat16"
-    toy(1).push_to_hub("ann/toy")  # other weights
+    toy(1).push_to_hub("ann/toy", parent_commit=hub.head("ann/toy"))  # other weights
     assert dtype_of(hub.file("ann/toy", "config.json")) == "float32"
     with pytest.raises(ValueError, match=r"stored as torch\.float32 or torch\.bfloat16, got torch\.float16"):
         toy().push_to_hub("ann/toy", dtype=torch.float16)

@@ -1,18 +1,21 @@
 """The Hugging Face cache, of which other clients are users too: what it holds of a repository, and whether it is whole.
 
 A file lies in it as snapshots/<commit>/<name>, a link to blobs/<hash>: 40 digits are git's sha1 of the file, 64 its
-sha256.  So damage is seen without a network too.  The weights are held against config.json instead, which protects
-them where a file system has no links.
+sha256.  So damage is seen without a network too.  Where a file system has no links it is a copy, whose hash stands in
+.arzoo/<commit>.json; of a file that another client put there nobody knows it, but the weights have theirs in
+config.json.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from arzoo.checkpoints import CONFIG, WEIGHTS
@@ -41,6 +44,19 @@ class Cache:
 
     def blob(self, digest: str) -> Path:
         return self.folder / "blobs" / digest
+
+    def part(self, digest: str) -> Path:
+        """Where a blob is written until it is whole."""
+        return self.folder / "blobs" / f"{digest}.incomplete"
+
+    def lock(self, digest: str) -> AbstractContextManager[object]:
+        """Keeps others, the client's own downloads among them, from writing a blob."""
+        from huggingface_hub.utils import WeakFileLock
+
+        file = self.folder.parent / ".locks" / self.folder.name / f"{digest}.lock"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.part(digest).parent.mkdir(parents=True, exist_ok=True)
+        return WeakFileLock(file)
 
     def commit(self, revision: str) -> str | None:
         """The commit that a revision stood for when it was last pulled."""
@@ -81,12 +97,27 @@ class Cache:
                 path.symlink_to(os.path.relpath(blob, file.parent))
             except OSError:
                 shutil.copyfile(blob, path)
+                self._note(commit, name, digest)
+
+    def digest(self, commit: str, name: str) -> str:
+        """What a file must have, from its link or from what was noted when it came; "" if nobody knows."""
+        file = self.snapshot(commit) / name
+        found = os.path.basename(os.readlink(file)) if file.is_symlink() else self._noted(commit).get(name)
+        return str(found) if is_digest(found) else ""
+
+    def _noted(self, commit: str) -> dict[str, object]:
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            return dict(json.loads((self.folder / ".arzoo" / f"{commit}.json").read_bytes()))
+        return {}
+
+    def _note(self, commit: str, name: str, digest: str) -> None:
+        with replacing(self.folder / ".arzoo" / f"{commit}.json") as path:
+            path.write_text(json.dumps({**self._noted(commit), name: digest}, indent=2) + "\n", encoding="utf-8")
 
 
-def damage(file: Path, expected: str = "") -> str:
-    """What is wrong with a file in the cache; "" if its hash is the expected one, or the one in its link."""
-    expected = expected or (os.path.basename(os.readlink(file)) if file.is_symlink() else "")
-    if not is_digest(expected):
+def damage(file: Path, expected: str) -> str:
+    """What is wrong with a file; "" if it has the hash that is expected, or if none is."""
+    if not expected:
         return ""
     is_git = len(expected) == 40
     with open(file, "rb") as stream:

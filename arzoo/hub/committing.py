@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from arzoo.hub.client import ANSWER_TIMEOUT, explained, in_time
 from arzoo.hub.comparing import FileChange, changes, look
+from arzoo.hub.explaining import explained
+from arzoo.hub.repository import log, references
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -21,7 +22,7 @@ def is_free(api: HfApi, repo_id: str, tag: str, differs: bool, head: str) -> boo
         FileExistsError: It names a commit other than the one to be tagged.
     """
     with explained(api, repo_id):
-        found = next((ref.target_commit for ref in api.list_repo_refs(repo_id).tags if ref.name == tag), None)
+        found = references(api, repo_id).tags.get(tag)
     if found is not None and (differs or found != head):
         raise FileExistsError(f"the tag {tag!r} of {repo_id} names commit {found}; nothing was pushed; choose another")
     return found is None
@@ -67,7 +68,10 @@ def commit_files(
                 parent_commit=parent,
                 create_pr=create_pr,
             )
-    except ConnectionError:
+    except ConnectionError as error:
+        if create_pr:
+            proposals = f"{api.endpoint}/{repo_id}/discussions"
+            raise ConnectionError(f"{error}; look at {proposals} first, the pull request may be there") from error
         arrived = _arrived(api, repo_id, revision, parent, contents)
         if arrived is None:
             raise
@@ -90,9 +94,8 @@ def _arrived(api: HfApi, repo_id: str, revision: str, parent: str, contents: Map
     try:
         remote = look(api, repo_id, revision)
         with explained(api, repo_id, revision):
-            log = in_time(ANSWER_TIMEOUT, lambda: api.list_repo_commits(repo_id, revision=revision))
+            latest = [commit.id for commit in log(api, repo_id, revision)[:2]]
     except (OSError, LookupError, ValueError):
         return None
     is_ours = all(file.change == "same" for file in changes(contents, remote.files))
-    is_next = [commit.commit_id for commit in log[:2]] == [remote.head, parent]
-    return remote.head if is_ours and is_next else None
+    return remote.head if is_ours and latest == [remote.head, parent] else None

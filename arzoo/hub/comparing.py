@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from arzoo.hub.cache import Cache
-from arzoo.hub.client import ask, explained
+from arzoo.hub.explaining import explained
 from arzoo.hub.fetching import fetch_file
-from arzoo.hub.pulling import FILES, files_of, hash_of, head_of
+from arzoo.hub.repository import FILES, HubFile, snapshot
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoSibling
 
 CARD = "README.md"
 
@@ -41,7 +40,7 @@ class Remote:
     """What the Hub has: the head of the branch, or that of main, where it would begin; None without a repository."""
 
     head: str | None
-    files: Mapping[str, RepoSibling]
+    files: Mapping[str, HubFile]
     has_branch: bool = False
 
 
@@ -49,21 +48,21 @@ def look(api: HfApi, repo_id: str, revision: str) -> Remote:
     """The state that a push starts from, in one request, or two for a branch that is not there."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    info, has_branch = None, True
+    found, has_branch = None, True
     with explained(api, repo_id, revision):
         try:
-            info = ask(api, repo_id, revision)
+            found = snapshot(api, repo_id, revision)
         except RevisionNotFoundError:
             if revision == "main":
                 raise
-            info, has_branch = ask(api, repo_id, "main"), False
+            found, has_branch = snapshot(api, repo_id, "main"), False
         except RepositoryNotFoundError as error:
             if error.response.status_code != 404:  # it may be there, but not for this token
                 raise
-    return Remote(None, {}) if info is None else Remote(head_of(info, api), files_of(info), has_branch)
+    return Remote(None, {}) if found is None else Remote(found.commit, found.files, has_branch)
 
 
-def changes(contents: Mapping[str, bytes], there: Mapping[str, RepoSibling]) -> list[FileChange]:
+def changes(contents: Mapping[str, bytes], there: Mapping[str, HubFile]) -> list[FileChange]:
     """What becomes of each file of a checkpoint."""
     found = []
     for name in FILES:
@@ -76,18 +75,18 @@ def changes(contents: Mapping[str, bytes], there: Mapping[str, RepoSibling]) -> 
     return found
 
 
-def is_same(there: RepoSibling, data: bytes) -> bool:
+def is_same(there: HubFile, data: bytes) -> bool:
     """Whether the Hub has these bytes, by the hash that it gives."""
-    if there.lfs:
-        return there.lfs.sha256 == hashlib.sha256(data).hexdigest()
-    return there.blob_id == hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
+    if there.sha256:
+        return there.sha256 == hashlib.sha256(data).hexdigest()
+    return there.git_hash == hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
 
 
 def fetch(api: HfApi, repo_id: str, remote: Remote, name: str) -> bytes:
     """What the Hub has of a file, verified."""
     assert remote.head is not None
     with tempfile.TemporaryDirectory() as root:
-        expected = hash_of(remote.files[name])
+        expected = remote.files[name].digest
         return fetch_file(api, repo_id, remote.head, name, Cache(repo_id, root), expected).read_bytes()
 
 

@@ -6,15 +6,17 @@ and tries again for more than twenty seconds where a Hub is down.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from arzoo.files import replacing
+from arzoo.files import settle
+from arzoo.hub.asking import opened
 from arzoo.hub.cache import Cache, damage, is_digest
-from arzoo.hub.client import explained, in_time, library
+from arzoo.hub.client import OddAnswer
+from arzoo.hub.explaining import explained
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -24,6 +26,7 @@ LARGEST = 2**24
 
 _PAUSES = (1.0, 2.0, 4.0)  # seconds before each further attempt; less than the client's bound together
 _PASSING = (408, 429, 500, 502, 503, 504)  # the Hub may think better of it
+_NOTHING_MORE = 416
 
 
 def fetch_file(
@@ -33,7 +36,7 @@ def fetch_file(
 
     Bytes that come slowly come, but a Hub that sends none for HF_HUB_DOWNLOAD_TIMEOUT seconds, 10 if it is not set,
     is given up: at once if it says nothing, after four attempts if it breaks off, refuses or says that it is busy.
-    What has come of a file by then is not fetched again by the next attempt.
+    What has come of a file by then is not fetched again, by the next attempt or by another process.
 
     Arguments:
         expected: The sha256 or git's sha1 of the file.  If the cache has it, nothing is asked.
@@ -47,49 +50,59 @@ def fetch_file(
     """
     if not is_digest(expected):
         raise ConnectionError(f"{api.endpoint} names no hash of {name} of {repo_id}; check HF_ENDPOINT")
-    file, blob = cache.snapshot(commit) / name, cache.blob(expected)
+    file = cache.snapshot(commit) / name
     if file.is_file() and not damage(file, expected):
         return file
-    if not blob.is_file() or damage(blob, expected):
-        with replacing(blob) as path:
-            for _ in range(2):
-                with open(path, "wb") as stream, explained(api, repo_id, commit):
-                    _download(api, repo_id, commit, name, stream, largest)
-                fault = damage(path, expected)
-                if not fault:
-                    break
-            else:
-                raise ValueError(
-                    f"{name} of {repo_id} at {commit} comes damaged: {fault}; try again, or tell its owner"
-                )
+    if not _is_whole(cache, expected):
+        with cache.lock(expected):
+            if not _is_whole(cache, expected):  # nobody fetched it meanwhile
+                _fetch_blob(api, repo_id, commit, name, cache, expected, largest)
     cache.link(commit, name, expected)
     return file
 
 
+def _is_whole(cache: Cache, digest: str) -> bool:
+    blob = cache.blob(digest)
+    return blob.is_file() and not damage(blob, digest)
+
+
+def _fetch_blob(api: HfApi, repo_id: str, commit: str, name: str, cache: Cache, expected: str, largest: int) -> None:
+    """Goes on with what an earlier download left of the file, or begins."""
+    part = cache.part(expected)
+    for _ in range(2):
+        part.touch()
+        with open(part, "r+b") as stream, explained(api, repo_id, commit):
+            stream.seek(0, os.SEEK_END)
+            _download(api, repo_id, commit, name, stream, largest)
+        fault = damage(part, expected)
+        if not fault:
+            return settle(part, cache.blob(expected))
+        part.unlink()
+    raise ValueError(f"{name} of {repo_id} at {commit} comes damaged: {fault}; try again, or tell its owner")
+
+
 def _download(api: HfApi, repo_id: str, commit: str, name: str, stream: BinaryIO, largest: int) -> None:
-    """Writes what the Hub has of a file; a connection that breaks is made again, for what is still to come."""
+    """Writes what the Hub has of a file after what is there; a connection that breaks is made again."""
     from huggingface_hub import constants
     from huggingface_hub.utils import tqdm
 
     url = f"{api.endpoint}/{repo_id}/resolve/{commit}/{name}"
-    furthest, heard, pauses = 0, time.monotonic(), iter(_PAUSES)
-    with tqdm(unit="B", unit_scale=True, desc=name, disable=None) as bar:  # type: ignore[no-untyped-call]
+    furthest, heard, pauses = stream.tell(), time.monotonic(), iter(_PAUSES)
+    with tqdm(unit="B", unit_scale=True, desc=name, initial=furthest, disable=None) as bar:  # type: ignore[no-untyped-call]
         while True:
             patience = constants.HF_HUB_DOWNLOAD_TIMEOUT + heard - time.monotonic()
             try:
-                with _answer(api, url, commit, stream.tell(), max(patience, 0.1)) as response:
-                    if response.status_code != 206:  # it begins at the beginning
-                        stream.seek(0)
-                        stream.truncate()
-                    for chunk in response.iter_bytes():
-                        stream.write(chunk)
-                        if stream.tell() > largest:
-                            raise ValueError(f"{name} has more than the {largest} bytes that it may have")
-                        if stream.tell() > furthest:
-                            furthest, heard, pauses = stream.tell(), time.monotonic(), iter(_PAUSES)
-                        bar.update(stream.tell() - bar.n)
+                for size in _write(api, url, commit, stream, max(patience, 0.1)):
+                    if size > largest:
+                        stream.truncate(0)
+                        raise ValueError(f"{name} has more than the {largest} bytes that it may have")
+                    if size > furthest:
+                        furthest, heard, pauses = size, time.monotonic(), iter(_PAUSES)
+                    bar.update(size - bar.n)
                 return
             except Exception as error:
+                if stream.tell() and _status(error) == _NOTHING_MORE:
+                    return  # it is all there, or its hash will say that it is not
                 pause = next(pauses, None)
                 if pause is None or not _may_pass(error):
                     raise
@@ -98,35 +111,29 @@ def _download(api: HfApi, repo_id: str, commit: str, name: str, stream: BinaryIO
             time.sleep(pause)
 
 
-@contextmanager
-def _answer(api: HfApi, url: str, commit: str, start: int, seconds: float) -> Iterator[Any]:
-    """What the Hub answers when it is asked for a file from a byte on; its body is still to be read."""
-    from huggingface_hub.errors import FileMetadataError
-    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+def _write(api: HfApi, url: str, commit: str, stream: BinaryIO, seconds: float) -> Iterator[int]:
+    """Writes what follows what is there, and says after each part how many bytes there are."""
+    with opened(api, url, seconds, stream.tell()) as response:
+        given = response.headers.get("X-Repo-Commit", commit)  # a copy on another host need not know of commits
+        if given != commit:
+            raise OddAnswer(f"it gives commit {given[:50]!r} for {commit}")
+        if response.status_code != 206:  # it begins at the beginning
+            stream.seek(0)
+            stream.truncate()
+        for chunk in response.iter_raw():
+            stream.write(chunk)
+            yield stream.tell()
 
-    headers = build_hf_headers(token=api.token, **library())
-    headers |= {"Accept-Encoding": "identity", "X-HF-Download-Counter": "1"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    session = get_session()
-    request = session.build_request("GET", url, headers=headers, timeout=seconds)
-    response = in_time(seconds, lambda: session.send(request, stream=True), late=lambda response: response.close())
-    try:
-        hf_raise_for_status(response)
-        for each in (*response.history, response):  # a copy on another host need not know of commits
-            given = each.headers.get("X-Repo-Commit", commit)
-            if given != commit:
-                raise FileMetadataError(f"it gives commit {given[:50]!r} for {commit}")
-        yield response
-    finally:
-        response.close()
+
+def _status(error: Exception) -> int | None:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
 def _may_pass(error: Exception) -> bool:
     """Whether another attempt may go better."""
-    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import httpx
 
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in _PASSING
-    return isinstance(error, TimeoutError | httpx.TimeoutException | httpx.NetworkError | httpx.RemoteProtocolError)
+    passing = TimeoutError | httpx.TimeoutException | httpx.NetworkError | httpx.RemoteProtocolError
+    return _status(error) in _PASSING or isinstance(error, passing)

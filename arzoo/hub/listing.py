@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from arzoo.hub.client import ANSWER_TIMEOUT, connect, explained, in_time, library
+from arzoo.hub import client
+from arzoo.hub.asking import ask_page, dict_in, list_in, text_in
+from arzoo.hub.client import OddAnswer, connect
+from arzoo.hub.explaining import explained
 from arzoo.metrics import METRIC_TYPES
 from arzoo.registry import list_families
 from arzoo.schema import number_in
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _TIMEOUT = 10.0  # seconds for each page but the first
+_MOST_PAGES = 50
 _PAGE = 100  # models, so few that the first page takes no longer than another first question
 _UNITS = {metric: unit for unit, metric in METRIC_TYPES.items()}
 
@@ -75,70 +79,59 @@ def _pages(api: HfApi, wanted: dict[str, Any]) -> Iterator[Any]:
 
     The client's own list ends at the first card that it cannot read, and waits for ever for a Hub that says nothing.
     """
-    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-
-    headers = build_hf_headers(token=api.token, **library())
-    url: str | None = f"{api.endpoint}/api/models"
+    first = url = f"{api.endpoint}/api/models"
     params: dict[str, Any] | None = {key: value for key, value in wanted.items() if value is not None}
-    seconds = ANSWER_TIMEOUT
-    while url is not None:
+    seconds = client.ANSWER_TIMEOUT
+    for _ in range(_MOST_PAGES):
         with explained(api, "the list of models"):
-            ask = partial(get_session().get, url, params=params, headers=headers, timeout=seconds)
-            answer = in_time(seconds, ask)
-            hf_raise_for_status(answer)
-            entries, url, params = list(answer.json()), answer.links.get("next", {}).get("url"), None
-        yield from entries
-        seconds = _TIMEOUT
+            told, following = ask_page(api, url, params, seconds)
+            if not isinstance(told, list):
+                raise OddAnswer("it answers with no list")
+            if following is not None and not following.startswith(f"{first}?"):
+                raise OddAnswer(f"its list goes on at {following[:100]!r}")  # where the token is not to go
+        yield from told
+        if following is None:
+            return
+        url, params, seconds = following, None, _TIMEOUT
+    warnings.warn(f"{api.endpoint} lists more models than the {_MOST_PAGES * _PAGE} that are shown", stacklevel=2)
 
 
 def _describe(entry: Any) -> CommunityModel | None:
     """A model from an entry of the list, which anybody may have written; None if it names none."""
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
         return None
-    card = _dict(entry.get("cardData"))
+    card = dict_in(entry.get("cardData"))
     result, metric = _measured(card)
-    unit, downloads = _UNITS.get(_text(metric.get("type")), ""), entry.get("downloads")
+    unit, downloads = _UNITS.get(text_in(metric.get("type")), ""), entry.get("downloads")
     value = number_in(metric.get("value")) if unit else None
     return CommunityModel(
         name=entry["id"],
         family=_family(card.get("tags")),
-        dataset=_text(_dict(result.get("dataset")).get("name")),
+        dataset=text_in(dict_in(result.get("dataset")).get("name")),
         value=value,
         unit="" if value is None else unit,
-        license=_text(card.get("license")),
+        license=text_in(card.get("license")),
         downloads=downloads if type(downloads) is int else 0,
-        commit=_text(entry.get("sha")),
+        commit=text_in(entry.get("sha")),
         private=entry.get("private") is True,
     )
 
 
 def _family(tags: object) -> str:
     """The tag that is an installed family, else the one that the card of one that is not has in its place."""
-    found, known = [tag for tag in _list(tags) if isinstance(tag, str)], list_families()
+    found, known = [tag for tag in list_in(tags) if isinstance(tag, str)], list_families()
     behind = found[found.index("density-estimation") + 1 :] if "density-estimation" in found else []
-    return next((tag for tag in found if tag in known), _text(_first(behind)))
+    return next((tag for tag in found if tag in known), text_in(_first(behind)))
 
 
 def _measured(card: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """A result and its metric: one that says of which weights it is, as ours do, else the first; empty if none."""
-    models = map(_dict, _list(card.get("model-index")))
-    results = [_dict(result) for model in models for result in _list(model.get("results"))]
-    found = [(result, _dict(metric)) for result in results for metric in _list(result.get("metrics"))]
-    ours = [pair for pair in found if "weights_sha256" in _dict(pair[1].get("args"))]
+    models = map(dict_in, list_in(card.get("model-index")))
+    results = [dict_in(result) for model in models for result in list_in(model.get("results"))]
+    found = [(result, dict_in(metric)) for result in results for metric in list_in(result.get("metrics"))]
+    ours = [pair for pair in found if "weights_sha256" in dict_in(pair[1].get("args"))]
     return next(iter(ours + found), ({}, {}))
 
 
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _first(value: object) -> Any:
-    return next(iter(_list(value)), None)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return next(iter(list_in(value)), None)

@@ -1,8 +1,8 @@
-"""Which commit of the Hub a folder was made from, so that a push replaces nothing that nobody looked at.
+"""Which commit of the Hub a folder or a model was made from, so that a push replaces nothing that nobody looked at.
 
 A folder remembers it in .arzoo-hub, the JSON {"https://huggingface.co/ORG/NAME": {BRANCH: COMMIT}}.  That stays on
 this disk: it is none of the files that are pushed, nor, without a suffix, of those that a package takes along.  A
-folder in the Hugging Face cache is named after its commit.
+folder in the Hugging Face cache is named after its commit.  A model that was loaded remembers what its folder did.
 """
 
 from __future__ import annotations
@@ -11,31 +11,40 @@ import json
 import warnings
 from pathlib import Path
 
+from arzoo.checkpoints import is_snapshot
 from arzoo.files import replacing
 from arzoo.hub.client import is_commit
 
 MEMORY = ".arzoo-hub"
 
 
-def remembered(folder: Path, url: str) -> set[str]:
-    """The commits that a folder was pulled from or last pushed to, one a branch; empty if none is known.
+Parents = dict[str, dict[str, str]]
+"""Commits by repository and branch; a repository is "https://huggingface.co/ORG/NAME", or "ORG/NAME" of any Hub."""
 
-    Arguments:
-        url: Of the repository, as the Hub's clients write it: "https://huggingface.co/ORG/NAME".
+
+def parents_of(folder: Path) -> Parents:
+    """The commits that a folder was pulled from or last pushed to.
 
     Raises:
         ValueError: The folder's file is damaged.
     """
     folder = folder.resolve()
-    if _is_cached(folder):
-        return {folder.name} if url.endswith(f"/{_cached_repository(folder)}") else set()
-    return set(_read(folder / MEMORY).get(url, {}).values())
+    if is_snapshot(folder):
+        repo_id = folder.parent.parent.name.removeprefix("models--").replace("--", "/")
+        return {repo_id: {folder.name: folder.name}}
+    return _read(folder / MEMORY)
+
+
+def commits_in(parents: Parents, url: str) -> set[str]:
+    """Those of one repository, one a branch; empty if none is known."""
+    repo_id = "/".join(url.split("/")[-2:])
+    return {*parents.get(url, {}).values(), *parents.get(repo_id, {}).values()}
 
 
 def remember(folder: Path, url: str, revision: str, commit: str) -> None:
     """Notes the commit that a folder is now, of a branch, a tag or a commit; warns where it cannot."""
     folder = folder.resolve()
-    if _is_cached(folder):
+    if is_snapshot(folder):
         return
     known = _read(folder / MEMORY)
     if known.get(url, {}).get(revision) == commit:
@@ -53,15 +62,7 @@ def remember(folder: Path, url: str, revision: str, commit: str) -> None:
         )
 
 
-def _is_cached(folder: Path) -> bool:
-    return folder.parent.name == "snapshots" and is_commit(folder.name)
-
-
-def _cached_repository(folder: Path) -> str:
-    return folder.parent.parent.name.removeprefix("models--").replace("--", "/")
-
-
-def _read(file: Path) -> dict[str, dict[str, str]]:
+def _read(file: Path) -> Parents:
     if not file.is_file():
         return {}
     try:

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 from arzoo import registry
 from arzoo.checkpoints import CONFIG, WEIGHTS, find_checkpoint, is_path, read_config
 from arzoo.hub.cache import Cache, damage
-from arzoo.hub.client import ask, check_repository, check_revision, connect, explained, is_commit
+from arzoo.hub.client import check_repository, check_revision, connect, is_commit
+from arzoo.hub.explaining import explained
 from arzoo.hub.fetching import LARGEST, fetch_file
+from arzoo.hub.repository import FILES, HubFile, snapshot
 from arzoo.registry import did_you_mean
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import ModelInfo, RepoSibling
-
-FILES = (CONFIG, WEIGHTS, "README.md", "recipe.toml", "metrics.json", "samples.png", "curve.png")
-"""What a checkpoint may hold on the Hub; no other file is ever asked for or pushed."""
 
 MODEL = (CONFIG, WEIGHTS)
 """What it takes to load a model."""
@@ -77,16 +75,16 @@ def pull(
             raise FileNotFoundError(
                 f"{repo_id} at {wanted} is not in the cache {cache.folder}; fetch it once with the network on"
             )
-        return _verified(repo_id, cache.snapshot(commit), files)
+        return _verified(cache, commit, files)
     if commit == wanted and not cache.lacks(commit, files):
         with contextlib.suppress(ValueError):  # damaged: fetched again below
-            return _verified(repo_id, cache.snapshot(commit), files)
+            return _verified(cache, commit, files)
     try:
         return _fetch(connect(token), cache, wanted, files)
     except ConnectionError as error:
         if commit is None or cache.lacks(commit, files, needed=True):
             raise
-        folder = _verified(repo_id, cache.snapshot(commit), files)
+        folder = _verified(cache, commit, files)
         warnings.warn(f"{error}; commit {commit} of {repo_id} is used, from the cache", UserWarning, stacklevel=2)
         return folder
 
@@ -95,8 +93,8 @@ def _fetch(api: HfApi, cache: Cache, revision: str, files: Collection[str]) -> P
     """The snapshot of the commit that the revision stands for now, filled with the files wanted."""
     repo_id = cache.repo_id
     with explained(api, repo_id, revision):
-        info = ask(api, repo_id, revision)
-    commit, listed = head_of(info, api), files_of(info)
+        there = snapshot(api, repo_id, revision)
+    commit, listed = there.commit, there.files
     where = f"{repo_id} at {revision}"
     if is_commit(revision) and revision != commit:
         raise ConnectionError(f"{api.endpoint} gives commit {commit} for {where}; check HF_ENDPOINT")
@@ -104,32 +102,14 @@ def _fetch(api: HfApi, cache: Cache, revision: str, files: Collection[str]) -> P
         if name in files and name not in listed:
             raise FileNotFoundError(f"{where} is no checkpoint of arzoo: it has no {name}")
     for name in filter(listed.__contains__, files):  # config.json is the first
-        expected, size = hash_of(listed[name]), listed[name].size
-        largest = LARGEST
+        expected, size, largest = listed[name].digest, listed[name].size, LARGEST
         if name == WEIGHTS:
             expected, largest = _expected_weights(where, read_config_of(where, cache.snapshot(commit)), listed[name])
-        elif isinstance(size, int) and size > LARGEST:
+        elif size is not None and size > LARGEST:
             raise ValueError(f"{name} of {where} has {size} bytes, more than {LARGEST}; it is none of arzoo's")
         fetch_file(api, repo_id, commit, name, cache, expected, largest)
     cache.remember(revision, commit, [name for name in files if name not in listed])
     return cache.snapshot(commit)
-
-
-def head_of(info: ModelInfo, api: HfApi) -> str:
-    """The commit of an answer, which becomes the name of a folder."""
-    if not is_commit(info.sha):
-        raise ConnectionError(f"{api.endpoint} names no commit of {info.id}; check HF_ENDPOINT")
-    return str(info.sha)
-
-
-def files_of(info: ModelInfo) -> dict[str, RepoSibling]:
-    """The files of a checkpoint in an answer, by name; whatever else the repository has is left out."""
-    return {file.rfilename: file for file in info.siblings or () if file.rfilename in FILES}
-
-
-def hash_of(file: RepoSibling) -> str:
-    """The sha256 or git's sha1 of a file, as the Hub lists it; "" if it lists none."""
-    return (file.lfs.sha256 if file.lfs else file.blob_id) or ""
 
 
 def read_config_of(where: str, folder: Path) -> dict[str, Any]:
@@ -139,31 +119,31 @@ def read_config_of(where: str, folder: Path) -> dict[str, Any]:
         raise ValueError(f"{where} is no checkpoint of arzoo, or a damaged one: {error}") from None
 
 
-def _expected_weights(where: str, config: dict[str, Any], listed: RepoSibling) -> tuple[str, int]:
+def _expected_weights(where: str, config: dict[str, Any], listed: HubFile) -> tuple[str, int]:
     """The sha256 and the bytes that the weights must have; refuses them unseen if the Hub says that they are others."""
     expected = config["weights"]
-    size, sha256 = listed.size, listed.lfs.sha256 if listed.lfs else None
-    if size not in (None, expected["bytes"]) or sha256 not in (None, expected["sha256"]):
+    if listed.size not in (None, expected["bytes"]) or listed.sha256 not in ("", expected["sha256"]):
         raise ValueError(
-            f"{WEIGHTS} of {where} is not that of its {CONFIG}: it has {size} bytes and sha256 {sha256},"
+            f"{WEIGHTS} of {where} is not that of its {CONFIG}: it has {listed.size} bytes and sha256 {listed.sha256},"
             f" {expected['bytes']} bytes and {expected['sha256']} were expected; nothing was downloaded"
         )
     return expected["sha256"], expected["bytes"]
 
 
-def _verified(repo_id: str, snapshot: Path, files: Collection[str]) -> Path:
+def _verified(cache: Cache, commit: str, files: Collection[str]) -> Path:
     """A snapshot whose files are as they were when they came.
 
     Raises:
         ValueError: One is damaged.
         FileNotFoundError: It is no checkpoint.
     """
-    where = f"{repo_id} at {snapshot.name}"
-    for name in (name for name in files if (snapshot / name).is_file()):  # config.json is the first
-        expected = read_config_of(where, snapshot)["weights"]["sha256"] if name == WEIGHTS else ""
-        if fault := damage(snapshot / name, expected):
+    where, folder = f"{cache.repo_id} at {commit}", cache.snapshot(commit)
+    for name in (name for name in files if (folder / name).is_file()):  # config.json is the first
+        is_weights = name == WEIGHTS
+        expected = read_config_of(where, folder)["weights"]["sha256"] if is_weights else cache.digest(commit, name)
+        if fault := damage(folder / name, expected):
             raise ValueError(f"{name} of {where} is damaged in the cache: {fault}; fetch it again with the network on")
-    return snapshot
+    return folder
 
 
 def organisation() -> str | None:

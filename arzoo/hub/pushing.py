@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from arzoo import registry
 from arzoo.checkpoints import CONFIG, WEIGHTS, config_file, read_config, read_weights
-from arzoo.hub.client import check_repository, check_revision, connect, explained, is_commit, last_push, moved
+from arzoo.hub.client import check_repository, check_revision, connect, is_commit
 from arzoo.hub.committing import commit_files, is_free
 from arzoo.hub.comparing import CARD, FileChange, Remote, card_diff, changes, fetch, is_same, look
-from arzoo.hub.memory import remember, remembered
-from arzoo.hub.pulling import FILES
+from arzoo.hub.explaining import explained, last_push, moved
+from arzoo.hub.memory import commits_in, parents_of, remember
+from arzoo.hub.repository import FILES
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +77,7 @@ class _Wish:
     tag: str | None
     create_pr: bool
     dry_run: bool
+    parent_commit: str | None
 
     def __post_init__(self) -> None:
         check_repository(self.repo_id)
@@ -85,6 +87,8 @@ class _Wish:
                 raise ValueError(f"{name} is a commit; name a branch or a tag")
         if self.tag is not None and self.create_pr:
             raise ValueError("a pull request cannot be tagged; tag the commit when it is merged")
+        if self.parent_commit is not None and not is_commit(self.parent_commit):
+            raise ValueError(f"{self.parent_commit!r} is no commit; write all of its 40 digits")
 
 
 def push(
@@ -140,16 +144,16 @@ def push(
         tag=tag,
         create_pr=create_pr,
         dry_run=dry_run,
+        parent_commit=parent_commit,
     )
-    if parent_commit is not None and not is_commit(parent_commit):
-        raise ValueError(f"{parent_commit!r} is no commit; write all of its 40 digits")
     folder = Path(folder)
     contents, api = _read(folder, repo_id), connect(token)
-    known = remembered(folder, f"{api.endpoint}/{repo_id}")
+    known = commits_in(parents_of(folder), f"{api.endpoint}/{repo_id}")
     remote = look(api, repo_id, revision)
-    if any(file.change != "same" for file in changes(contents, remote.files)):
-        _check_parent(api, wish, remote, folder, known, parent_commit)
-    return _push(api, wish, remote, contents, folder)
+    done, head = _push(api, wish, remote, contents, str(folder), known)
+    if head is not None:
+        remember(folder, done.url, revision, head)
+    return done
 
 
 def push_model(
@@ -165,11 +169,13 @@ def push_model(
     create_pr: bool = False,
     token: str | bool | None = None,
     dry_run: bool = False,
+    parent_commit: str | None = None,
 ) -> Push:
     """Saves a model and pushes it, with a card that keeps what people wrote into the one on the Hub.
 
     The recipe, the metrics and the pictures that are on the Hub stay if they are of these weights; else they speak
-    of others and are removed.
+    of others and are removed.  A model remembers the commit that it was loaded from or last pushed to, as a folder
+    does.
 
     Arguments:
         license: Of the weights, as the Hub writes it; None takes that of the card on the Hub.
@@ -190,6 +196,7 @@ def push_model(
         tag=tag,
         create_pr=create_pr,
         dry_run=dry_run,
+        parent_commit=parent_commit,
     )
     api = connect(token)
     with tempfile.TemporaryDirectory() as parent:
@@ -209,7 +216,13 @@ def push_model(
             write_card(folder, license, name=repo_id)
         except ValueError as error:
             raise ValueError(f"the card of {repo_id} cannot be written: {error}") from error
-        return _push(api, wish, remote, _read(folder, repo_id))
+        known = commits_in(model.hub_parents, f"{api.endpoint}/{repo_id}")
+        if remote.head is not None and remote.files.keys() <= {CARD}:  # all of which is taken along
+            known.add(remote.head)
+        done, head = _push(api, wish, remote, _read(folder, repo_id), "the model", known)
+    if head is not None:
+        model.hub_parents.setdefault(done.url, {})[revision] = head
+    return done
 
 
 def _stored_dtype(api: HfApi, repo_id: str, remote: Remote) -> torch.dtype | None:
@@ -257,16 +270,15 @@ def _read(folder: Path, repo_id: str) -> dict[str, bytes]:
     return contents
 
 
-def _check_parent(
-    api: HfApi, wish: _Wish, remote: Remote, folder: Path, known: Collection[str], parent_commit: str | None
-) -> None:
-    """Refuses to replace what the folder was not made from, unless it is named.
+def _check_parent(api: HfApi, wish: _Wish, remote: Remote, pushed: str, known: Collection[str]) -> None:
+    """Refuses to replace what the folder or the model was not made from, unless it is named.
 
     Raises:
         Moved: The head is another commit.
         LookupError: There is no repository, and so nothing to replace.
     """
     repo_id, branch = wish.repo_id, wish.revision if remote.has_branch else "main"
+    parent_commit = wish.parent_commit
     if remote.head is None:
         if parent_commit is not None:
             raise LookupError(f"there is no {repo_id}, so nothing to replace; push without a commit to be replaced")
@@ -278,9 +290,9 @@ def _check_parent(
     elif not remote.files:
         return
     elif known:
-        why = f"which {folder} was not made from"
+        why = f"which {pushed} was not made from"
     elif remote.has_branch and not wish.create_pr:
-        why = f"and {folder} does not tell whether it was made from that"
+        why = f"and {pushed} does not tell whether it was made from that"
     else:
         return
     there = repo_id if branch == "main" else f"{repo_id} --revision {branch}"
@@ -292,12 +304,20 @@ def _check_parent(
     )
 
 
-def _push(api: HfApi, wish: _Wish, remote: Remote, contents: Mapping[str, bytes], folder: Path | None = None) -> Push:
+def _push(
+    api: HfApi, wish: _Wish, remote: Remote, contents: Mapping[str, bytes], pushed: str, known: Collection[str]
+) -> tuple[Push, str | None]:
     """Makes the commit on top of what was looked at.
 
     Arguments:
-        folder: Where to remember the commit; None to remember it nowhere.
+        pushed: What to call what is pushed.
+        known: The commits that it was made from.
+
+    Returns:
+        What was done, and the head of the branch that is now this; None if it is not.
     """
+    if any(file.change != "same" for file in changes(contents, remote.files)):
+        _check_parent(api, wish, remote, pushed, known)
     repo_id, revision, url = wish.repo_id, wish.revision, f"{api.endpoint}/{wish.repo_id}"
     is_new = remote.head is None
     if wish.create_pr and not remote.has_branch:
@@ -320,17 +340,14 @@ def _push(api: HfApi, wish: _Wish, remote: Remote, contents: Mapping[str, bytes]
             with explained(api, repo_id, revision):
                 api.create_branch(repo_id, branch=revision, revision=remote.head, exist_ok=True)
         if differs:
-            name = repo_id.split("/")[1] if folder is None else folder.absolute().name
-            text = wish.message or f"Push {name} with arzoo {version('arzoo')}"
+            text = wish.message or f"Push {repo_id.split('/')[1]} with arzoo {version('arzoo')}"
             commit, pull_request = commit_files(
                 api, repo_id, revision, remote.head, contents, files, message=text, create_pr=wish.create_pr
             )
-        if folder is not None and pull_request is None:
-            remember(folder, url, revision, commit or remote.head)
         if wants_tag:
             with explained(api, repo_id, commit):
                 api.create_tag(repo_id, tag=str(wish.tag), revision=commit or remote.head)
-    return Push(
+    done = Push(
         repo_id=repo_id,
         revision=revision,
         url=url,
@@ -340,3 +357,4 @@ def _push(api: HfApi, wish: _Wish, remote: Remote, contents: Mapping[str, bytes]
         is_new_repository=is_new,
         pull_request=pull_request,
     )
+    return done, None if wish.dry_run or pull_request is not None else commit or remote.head

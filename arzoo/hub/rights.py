@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from arzoo.hub.client import ANSWER_TIMEOUT, connect, explained, in_time
+from arzoo.hub.asking import ask, dict_in, list_in, text_in
+from arzoo.hub.client import OddAnswer, connect
+from arzoo.hub.explaining import explained
 
 
 def check_rights(namespace: str, token: str | bool | None = None) -> None:
@@ -23,11 +25,15 @@ def check_rights(namespace: str, token: str | bool | None = None) -> None:
     if token is False or not (isinstance(token, str) or get_token()):
         raise PermissionError(f"there is no token for {where}; log in: hf auth login, or set HF_TOKEN")
     with explained(api, namespace):
-        answer = in_time(ANSWER_TIMEOUT, api.whoami)
-        user, orgs = answer["name"], {org["name"].lower(): org.get("roleInOrg") for org in answer["orgs"]}
-        token_of = answer.get("auth", {}).get("accessToken", {})
-        role, fine = token_of.get("role"), token_of.get("fineGrained") or {}
-        scopes = [(scope["entity"].get("name", ""), scope["permissions"]) for scope in fine.get("scoped", ())]
+        answer = dict_in(ask(api, "/api/whoami-v2"))
+        user = text_in(answer.get("name"))
+        if not user:
+            raise OddAnswer("it does not say whose the token is")
+    members = [dict_in(entry) for entry in list_in(answer.get("orgs"))]
+    orgs = {text_in(org.get("name")).lower(): org.get("roleInOrg") for org in members}
+    token_of = dict_in(dict_in(answer.get("auth")).get("accessToken"))
+    role, fine = token_of.get("role"), dict_in(token_of.get("fineGrained"))
+    scopes = [dict_in(entry) for entry in list_in(fine.get("scoped"))]
     owner = namespace.lower()  # no two names on the Hub differ in case alone
     if owner != user.lower() and owner not in orgs:
         raise PermissionError(f"the token is that of {user}, who is no member of {where}; log in as one: hf auth login")
@@ -35,6 +41,10 @@ def check_rights(namespace: str, token: str | bool | None = None) -> None:
         raise PermissionError(f"{user} may only read in {where}; ask an administrator of it for the right to write")
     if role == "read":
         raise PermissionError(f"the token of {user} can only read; make one that can write to {where}")
-    granted = any("repo.write" in rights and name.split("/")[0].lower() == owner for name, rights in scopes)
-    if role == "fineGrained" and not granted and "repo.write" not in fine.get("global", ()):
+    granted = any(
+        "repo.write" in list_in(scope.get("permissions"))
+        and text_in(dict_in(scope.get("entity")).get("name")).split("/")[0].lower() == owner
+        for scope in scopes
+    )
+    if role == "fineGrained" and not granted and "repo.write" not in list_in(fine.get("global")):
         raise PermissionError(f"the token of {user} has no right to write to repositories of {where}; give it that")

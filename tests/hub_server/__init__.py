@@ -39,6 +39,8 @@ that matches a request is used, `times` requests of them (None: always).  hub.fa
     hub.fault("drip", pattern, seconds=1)   the body in eight parts, with so much time before each
     hub.fault("die", pattern)               closed without reading the body or answering: not served
     hub.fault("lost", pattern)              served, but closed without an answer
+    hub.fault("endless", pattern, status=200)  JSON that goes on until the client leaves; .sent: how much it took
+    hub.fault("bomb", pattern, status=200)  a little gzip, which was not asked for, that unpacks to half a GiB
     hub.before(pattern, function, method="*", times=1)      function() is called first, then the request goes its way
 method is "*" for all faults unless given; what has no body (a HEAD) uses up "truncate", "flip" and "drip" without
 effect.

@@ -2,10 +2,12 @@
 
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socket import SHUT_RDWR, socket
 from typing import Any, Literal
@@ -13,7 +15,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from hub_server.messages import Answer, Refusal, Request
 
-FaultKind = Literal["truncate", "flip", "status", "slow", "drip", "die", "lost", "before"]
+FaultKind = Literal["truncate", "flip", "status", "slow", "drip", "die", "lost", "before", "endless", "bomb"]
+
+_MOST = 2**29  # bytes of what has no end
 
 
 @dataclass
@@ -29,9 +33,16 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     function: Callable[[], object] | None = None
+    sent: int = 0
+    """Bytes of what has no end that a client took."""
 
     def matches(self, request: Request) -> bool:
         return fnmatchcase(request.method, self.method) and fnmatchcase(request.path, self.pattern)
+
+
+@cache
+def bomb() -> bytes:
+    return zlib.compress(bytes(_MOST // 8), 9, wbits=31)
 
 
 Serve = Callable[[Request, str, bytes], Answer]
@@ -125,6 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
                 raise ConnectionAbortedError("the function closed the server")
         if fault and fault.kind == "slow":
             self.server.closing.wait(fault.seconds)
+        if fault and fault.kind in ("endless", "bomb"):
+            return self._send_too_much(fault)
         if fault and fault.kind == "status":
             answer = Refusal(fault.status, "A fault that was asked for", fault.code, fault.headers).answer()
         else:
@@ -165,6 +178,22 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[start : start + size])
             return
         self.wfile.write(body)
+
+    def _send_too_much(self, fault: Fault) -> None:
+        """JSON without an end, or a little that unpacks to as much, until the client leaves."""
+        self.close_connection = True
+        packed = bomb() if fault.kind == "bomb" else b""
+        self.send_response(fault.status)
+        encoding = {"Content-Encoding": "gzip", "Content-Length": str(8 * len(packed))} if packed else {}
+        for name, value in {"Content-Type": "application/json", **encoding, **fault.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        for part in [packed] * 8 if packed else [b" " * 2**16] * (_MOST // 2**16):
+            self.wfile.write(part)
+            self.wfile.flush()
+            fault.sent += len(part)
+            if fault.seconds:
+                self.server.closing.wait(fault.seconds)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _handle
 
