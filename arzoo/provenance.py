@@ -17,7 +17,7 @@ def setup(model: Model, accelerator: Accelerator) -> dict[str, Any]:
     """What trains, and how much of it there is."""
     device = accelerator.device
     return {
-        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -31,7 +31,8 @@ def record(directory: Path, training: dict[str, Any]) -> None:
     metrics.record(directory, {"training": numbers})  # JSON knows no infinity
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The cores and their kind, as "2 cores of NAME"."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

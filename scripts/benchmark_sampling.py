@@ -5,8 +5,8 @@ Usage: python scripts/benchmark_sampling.py [--batch-size 64] [--repeats 3] [CHE
 One run measures everything, so the ratios hold on any machine: a matrix product as the yardstick, then for each model
 the median CPU seconds of one pass over the batch (all conditionals of given images), of sampling a batch with the
 model's decoder, and of the naive walk, which is a pass a site (timed on a few sites and multiplied).  Without
-checkpoints the models are NADE and MADE of 784 sites with 500 hidden units, a PixelCNN on 28x28 bits, and the
-installed `pixelcnn-*` checkpoints.
+checkpoints the models are FVSBN, NADE, MADE of one, two and four layers and DeepNADE of 784 sites with layers of 500
+hidden units, a PixelCNN on 28x28 bits, and the installed `pixelcnn-*` checkpoints.
 """
 
 import argparse
@@ -38,8 +38,15 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 def models(names: list[str]) -> Iterator[tuple[str, arzoo.Autoregressive]]:
     if not names:
         binary = {"event_shape": (784,)}
+        yield "fvsbn 784", arzoo.create_model("fvsbn", binary)
         yield "nade 784, 500", arzoo.create_model("nade", {**binary, "hidden_size": 500})
-        yield "made 784, 500-500", arzoo.create_model("made", {**binary, "hidden_sizes": (500, 500)})
+        for depth in (1, 2, 4):
+            sizes = (500,) * depth
+            yield (
+                f"made 784, {'-'.join(map(str, sizes))}",
+                arzoo.create_model("made", {**binary, "hidden_sizes": sizes}),
+            )
+        yield "deep_nade 784, 500", arzoo.create_model("deep_nade", {**binary, "hidden_sizes": (500,)})
         image = {"event_shape": (1, 28, 28), "hidden_size": 64, "num_blocks": 8, "head_size": 128}
         yield "pixelcnn 28x28, 64 x 8", arzoo.create_model("pixelcnn", image)
         names = [info.name for info in arzoo.list_checkpoints() if info.family == "pixelcnn"]

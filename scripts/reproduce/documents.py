@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.special import digamma, gammaln
-from search import Cell, measure_all
+from search import Cell, measure_all, write_page
 from sklearn.decomposition import LatentDirichletAllocation
 
 import arzoo
@@ -29,6 +29,17 @@ TOPICS = (50, 200)
 # Perplexities of other preparations of 20 Newsgroups: 2,000 words, but not these; Larochelle & Lauly 2012 (LDA with 50
 # and 200 topics, DocNADE tree) and Gupta et al. 2019, arXiv:1809.06709 (DocNADE full softmax, 200 topics).
 PUBLISHED = {"LDA, 50 topics": 1091, "LDA, 200 topics": 1058, "DocNADE, tree": 896, "DocNADE, full": 474}
+
+
+ABOUT = """# 20 Newsgroups as bags of words
+
+Perplexity: exp of the mean over the test documents of -log p(document) / its number of words, given that number; lower
+is better.  A document is a sequence of words in a random order, all of its words counted, none weighted; the words are
+the 2,000 of the data set and nothing else.  DocNADE is measured in one random order a document, exactly; LDA by the
+variational bound of each document (Blei, Ng & Jordan 2003, equation 15), so its perplexity is at most what is shown;
+unigrams are counted in training.  The figures elsewhere are of other preparations of the same posts: a direction, no
+comparison (Larochelle & Lauly 2012; Gupta et al. 2019, arXiv:1809.06709).
+"""
 
 
 def counts(split: str) -> csr_matrix:
@@ -118,9 +129,9 @@ def main() -> None:
     rows |= {name: result["value"] for name, result in results.items()}
     lines = ["| model | perplexity | elsewhere, other words |", "|---|---:|---:|"]
     lines += [f"| {name} | {value:.0f} | {PUBLISHED.get(name, '')} |" for name, value in rows.items()]
-    text = "\n".join(lines) + "\n"
-    (arguments.results / "table.md").write_text(text, encoding="utf-8")
-    print(text)
+    table = "\n".join(lines) + "\n"
+    write_page(arguments.results / "page.md", ABOUT, table, results)
+    print(table)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from rich.progress import Progress
 import arzoo
 from arzoo.evaluation import evaluate
 from arzoo.files import replacing
+from arzoo.provenance import processor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,29 @@ def measure(cell: Cell, folder: Path) -> dict[str, Any]:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
+
+
+def write_page(path: Path, about: str, table: str, results: Mapping[str, dict[str, Any]]) -> None:
+    """The table, what it means, and for each cell what was chosen and what it took.
+
+    Arguments:
+        about: Markdown: a title, and how to read the table.
+        table: Markdown.
+    """
+    hours = sum(result["cpu_seconds"] for result in results.values()) / 3600
+    environment = f"arzoo {version('arzoo')}, torch {torch.__version__}, on {processor()}, one thread a training"
+    lines = [about, table, f"{environment}; {hours:.1f} CPU hours for the models chosen.\n", "## What was chosen\n"]
+    lines += ["| cell | chosen | of | validation | test | parameters | CPU s |", "|---|---|---:|---:|---:|---:|---:|"]
+    for name, result in sorted(results.items()):
+        validation = result["validations"][result["candidate"]]
+        test = f"{result['value']:.3f} ± {result['standard_error']:.3f}"
+        lines.append(
+            f"| {name} | {result['candidate']} | {len(result['candidates'])} | {validation:.3f} | {test}"
+            f" | {result['parameters']:,} | {result['cpu_seconds']:,} |"
+        )
+    text = "\n".join(lines) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _train(recipe: arzoo.Recipe, folder: Path) -> float:
