@@ -21,7 +21,7 @@ _LONGEST = 4741
 
 
 def decode_bags(spec: DatasetSpec, rows: "Mapping[str, Dataset]") -> dict[str, Examples]:
-    """Documents as the counts of all words, int16, shape (N, K)."""
+    """Documents as the counts of all words, int16, shape (N, K), and context `length`, how many these are."""
     assert isinstance(spec.num_categories, int)
     decoded = {}
     for split, split_rows in rows.items():
@@ -44,7 +44,7 @@ def decode_bags(spec: DatasetSpec, rows: "Mapping[str, Dataset]") -> dict[str, E
                 f"its event shape asks for 1 to {spec.event_shape[0]}"
             )
         context = {name: torch.tensor(split_rows[column][:]) for name, column in spec.context.items()}
-        decoded[split] = Examples(x=counts, context=context)
+        decoded[split] = Examples(x=counts, context={**context, "length": lengths})
     return decoded
 
 

@@ -350,6 +350,7 @@ def test_newsgroups_are_the_published_bags() -> None:
     lengths = [split.x.sum(1) for split in data]
     assert [int(each.sum()) for each in lengths] == [1036999, 91882, 720898]
     assert max(int(each.max()) for each in lengths) == arzoo.get_dataset("newsgroups_bow").event_shape[0]
+    assert all(torch.equal(split.context["length"], each) for split, each in zip(data, lengths, strict=True))
     words, groups = (data[0].labels[name] for name in ("word", "group"))
     assert (len(words), words[:3], len(set(words))) == (2000, ("who", "out", "which"), 2000)
     assert (len(groups), groups[0], groups[19]) == (20, "alt.atheism", "talk.religion.misc")
