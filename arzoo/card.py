@@ -38,7 +38,7 @@ def write_card(directory: str | Path, license: str | None = None, *, name: str |
             curve.png) gets its section; what it lacks, none.
         license: Of the weights, as the Hub writes it: "mit", or "other".
         name: What `arzoo.load` takes for the checkpoint: on the Hub "org/name".  None takes what the card says if
-            it has such a name, else the name of the folder.
+            it has such a name or that of an installed checkpoint, else the name of the folder.
 
     Returns:
         What changed, as a unified diff; empty if the card was up to date.
@@ -158,9 +158,9 @@ def named_in_card(text: str) -> str | None:
 
 
 def _name(text: str, folder: str) -> str:
-    """What `arzoo.load` takes: the name on the Hub that the card says, else that of the folder."""
+    """What `arzoo.load` takes: the name that the card says if others know it, else that of the folder."""
     found = named_in_card(text)
-    return found if found and "/" in found else folder
+    return found if found and ("/" in found or found in registry.checkpoint_folders()) else folder
 
 
 def _difference(before: str, after: str) -> str:

@@ -118,6 +118,8 @@ def _parse_config(file: Path) -> dict[str, Any]:
         )
     check_fields(config, _FIELDS, str(file))
     check_fields(config["weights"], _WEIGHTS_FIELDS, f"{file}: weights")
+    if not re.fullmatch("[0-9a-f]{64}", config["weights"]["sha256"]):
+        raise ValueError(f"{file}: weights: sha256 must be 64 digits, 0 to f")
     for name in ("family", "package", "arzoo_version"):
         if len(config[name] or "") > _LONGEST_NAME:
             raise ValueError(f"{file}: {name} has more than {_LONGEST_NAME} characters; it is none of arzoo's")

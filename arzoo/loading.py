@@ -159,6 +159,9 @@ def from_pretrained(
         local_files_only=local_files_only,
         files=hub.MODEL,
     )
+    parents: dict[str, dict[str, str]] = {}
+    with contextlib.suppress(ValueError):  # of a damaged memory, which matters to none but a push
+        parents = hub.parents_of(folder)  # before the files, which may go on meanwhile
     config, data = read_checkpoint(folder)
     try:
         model_class = registry.get_family(config["family"])
@@ -175,8 +178,7 @@ def from_pretrained(
     except ValueError as error:
         raise ValueError(f"{error}{_how_to_upgrade(config)}") from error
     model.load_state_dict(tensors, strict=False)  # strict as to distinct tensors: checked above
-    with contextlib.suppress(ValueError):  # of a damaged memory, which matters to none but a push
-        model.hub_parents = hub.parents_of(folder)
+    model.hub_parents = parents
     return model.eval()
 
 

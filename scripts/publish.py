@@ -74,8 +74,8 @@ def main() -> None:
         "--replace", metavar="COMMIT", action="append", default=[], help="a head that may be replaced; repeatable"
     )
     arguments = parser.parse_args()
-    if short := [commit for commit in arguments.replace if len(commit) != 40]:
-        parser.error(f"--replace {short[0]}: write all 40 digits of the commit")
+    if odd := [commit for commit in arguments.replace if not hub.client.is_commit(commit)]:
+        parser.error(f"--replace {odd[0]}: write all 40 digits of the commit")
     screen = console()
     if arguments.dry_run:
         try:

@@ -309,8 +309,12 @@ def test_refusals_say_what_to_do(hub: Hub, commit: str, files: dict[str, bytes])
     hub.create("ann/half", {"config.json": files["config.json"]})
     log_in = "hf auth login"
     for kind, arguments, parts in (
-        (LookupError, {"name_or_path": "ann/nothing"}, ["no repository ann/nothing", hub.url, log_in]),
-        (LookupError, {"name_or_path": "ann/secret", "token": "hf_bob"}, ["no repository ann/secret", "private"]),
+        (LookupError, {"name_or_path": "ann/nothing"}, ["no repository ann/nothing", hub.url, "check the name"]),
+        (
+            LookupError,
+            {"name_or_path": "ann/secret", "token": "hf_bob"},
+            ["no repository ann/secret", "may not see it"],
+        ),
         (LookupError, {"name_or_path": "ann/secret", "token": False}, ["no repository ann/secret", log_in]),
         (PermissionError, {"name_or_path": "ann/toy", "token": "hf_no"}, ["does not take the token", log_in]),
         (PermissionError, {"name_or_path": "ann/gated", "token": "hf_bob"}, ["ann/gated is gated", "ask for access"]),

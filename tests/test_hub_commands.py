@@ -45,9 +45,12 @@ def test_push_and_pull_on_the_command_line(hub: Hub, folder: Path, tmp_path: Pat
     assert not hub.exists("ann/toy")
     told = output("push", str(folder), "ann/toy", "--tag", "v1", "--message", "First")
     head = hub.head("ann/toy")
-    assert told.endswith(f"\npushed to {hub.url}/ann/toy, commit {head} of main, tagged v1\n") and "license" not in told
+    assert (
+        told.endswith(f"\npushed to {hub.url}/ann/toy, commit {head} of branch main, tagged v1\n")
+        and "license" not in told
+    )
     assert (folder / ".arzoo-hub").is_file() and set(hub.files("ann/toy")) == {".gitattributes", *names}
-    assert "no commit was made" in output("push", str(folder), "ann/toy")
+    assert "no commit needed" in output("push", str(folder), "ann/toy")
     done = json.loads(output("push", str(folder), "ann/toy", "--json"))
     assert (done["commit"], done["dry_run"], done["files"][0]["change"]) == (None, False, "same")
     with open(folder / "README.md", "a") as card:
@@ -155,7 +158,7 @@ def test_a_dry_run_says_what_the_token_may_not_do(hub: Hub, folder: Path, monkey
     monkeypatch.setenv("HF_TOKEN", "hf_bob")
     result = run("push", str(folder), "ann/toy", "--dry-run")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith(f"error: the token is that of bob, who is no member of {hub.url}/ann; log in")
+    assert result.stderr.startswith(f"error: the token is that of bob, who may not push to {hub.url}/ann; log in")
 
 
 def test_the_recipe_of_a_repository_trains_under_its_name(hub: Hub, checkpoint: Path) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import arzoo
 from arzoo import cli
-from arzoo.hub import Moved, memory
+from arzoo.hub import Moved, memory, pushing
 
 # What huggingface_hub itself does wrong when it uploads without Xet.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
@@ -44,6 +44,11 @@ def write_by_hand(folder: Path, text: str = "Mine.\n") -> None:
 def others_push(hub: Hub, revision: str = "main") -> str:
     card = hub.file("ann/toy", "README.md", revision) + b"Theirs.\n"
     return hub.commit("ann/toy", {"README.md": card}, revision, message="Mend it", author="bob")
+
+
+def others_push_twice(hub: Hub, text: bytes) -> str:
+    hub.commit("ann/toy", {"theirs.txt": b"1"}, author="bob")
+    return hub.commit("ann/toy", {"README.md": hub.file("ann/toy", "README.md") + text}, author="bob")
 
 
 def changing(hub: Hub) -> list[Any]:
@@ -194,6 +199,46 @@ def test_a_folder_that_cannot_be_written_to_is_pushed(hub: Hub, folder: Path, mo
         assert arzoo.push(folder, "ann/toy").commit == hub.head("ann/toy")
 
 
+def test_a_push_that_somebody_made_first_is_theirs(hub: Hub, pulled: Path) -> None:
+    """The client says of a commit that has become empty that it was made, and names the head."""
+    write_by_hand(pulled)
+    card, head = (pulled / "README.md").read_bytes(), hub.head("ann/toy")
+    hub.before(
+        "*/preupload/*",
+        lambda: hub.commit("ann/toy", {"README.md": card, "metrics.json": b"{}"}, message="Mend it", author="bob"),
+    )
+    with pytest.raises(ValueError, match="bob pushed 'Mend it' to ann/toy meanwhile, so nothing was pushed"):
+        arzoo.push(pulled, "ann/toy", tag="v1")
+    assert hub.history("ann/toy")[1] == head and "refs/tags/v1" not in hub.refs("ann/toy")
+    with pytest.raises(Moved):
+        arzoo.push(pulled, "ann/toy")
+
+
+def test_a_folder_that_goes_on_while_it_is_pushed_is_older(
+    hub: Hub, pulled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_by_hand(pulled)
+    read = pushing._read
+
+    def read_and_be_overtaken(folder: Path, repo_id: str) -> dict[str, bytes]:
+        contents = read(folder, repo_id)
+        monkeypatch.setattr(pushing, "_read", read)
+        write_by_hand(pulled, "And more.\n")
+        arzoo.push(pulled, "ann/toy")
+        return contents
+
+    monkeypatch.setattr(pushing, "_read", read_and_be_overtaken)
+    with pytest.raises(Moved):
+        arzoo.push(pulled, "ann/toy")
+    assert hub.file("ann/toy", "README.md").endswith(b"And more.\n")
+
+
+def test_a_repository_with_a_readme_alone_is_to_be_looked_at(hub: Hub, folder: Path) -> None:
+    head = hub.create("ann/toy", {"README.md": b"Mine.\n"})
+    with pytest.raises(Moved, match=f"look at {hub.url}/ann/toy, or say that it be replaced: --replace {head}"):
+        arzoo.push(folder, "ann/toy")
+
+
 # ---- models
 
 
@@ -258,10 +303,14 @@ def test_a_commit_whose_answer_is_lost_is_found(hub: Hub, folder: Path) -> None:
         (lambda hub: hub.fault("die", "*/commit/*"), 0),
         (lambda hub: (hub.before("*/commits/*", lambda: others_push(hub)), hub.fault("lost", "*/commit/*")), 2),
         (lambda hub: (hub.before("*/preupload/*", lambda: others_push(hub)), hub.fault("lost", "*/commit/*")), 1),
+        (
+            lambda hub: hub.fault("lost", "*/commit/*", function=lambda: others_push_twice(hub, b"Mine.\n")),
+            2,
+        ),
         (lambda hub: (hub.fault("status", "*/commits/*", status=403), hub.fault("lost", "*/commit/*")), 1),
         (lambda hub: hub.before("*/commit/*", hub.stop), 0),
     ],
-    ids=["not made", "something on top", "something instead", "not to be seen", "down"],
+    ids=["not made", "something on top", "something instead", "the same instead", "not to be seen", "down"],
 )
 def test_a_commit_that_is_not_surely_there_is_not_reported(
     hub: Hub, pulled: Path, meanwhile: Callable[[Hub], object], revisions: int

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 from hub_server import Hub
-from huggingface_hub import HfApi, constants
+from huggingface_hub import constants
 
 import arzoo.hub
+from arzoo.hub import rights
 
 
 def who(role: str = "write", org: str = "admin", **fine: Any) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def scope(name: str, *permissions: str) -> dict[str, Any]:
         (who(), "zoo", ""),
         (who(org="contributor"), "Zoo", ""),
         ({"name": "ann", "orgs": [], "auth": {}}, "ann", ""),
-        (who(), "bob", "is that of ann, who is no member of http.*/bob; log in"),
+        (who(), "bob", "is that of ann, who may not push to http.*/bob; log in"),
         (who(org="read"), "zoo", "ann may only read in http.*/zoo; ask"),
         (who(org="read"), "ann", ""),
         (who("read"), "ann", "the token of ann can only read; make one"),
@@ -43,7 +44,7 @@ def scope(name: str, *permissions: str) -> dict[str, Any]:
 def test_what_a_token_may_do_is_known_beforehand(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, answer: Any, namespace: str, reason: str
 ) -> None:
-    monkeypatch.setattr(HfApi, "whoami", lambda api: answer)
+    monkeypatch.setattr(rights, "ask", lambda api, path: answer)
     if not reason:
         return arzoo.hub.check_rights(namespace)
     kind, reason = (ConnectionError, "as a Hub does") if reason == "ConnectionError" else (PermissionError, reason)

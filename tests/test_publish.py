@@ -100,6 +100,6 @@ def test_a_dry_run_asks_once_what_the_token_may_do(
     assert publish("zoo", "--dry-run") == 0
     assert len(hub.asked("/api/whoami-v2")) == 1
     monkeypatch.setenv("HF_TOKEN", "hf_bob")
-    with pytest.raises(AssertionError, match=r"no member of http.*/zoo"):
+    with pytest.raises(AssertionError, match=r"may not push to http.*/zoo"):
         publish("zoo", "--dry-run")
     assert not [request for request in hub.requests if request.method not in ("GET", "HEAD")]

@@ -40,8 +40,8 @@ def test_the_program_for_the_hub_runs(hub: Hub) -> None:
     program = PROGRAMS[1].replace("ORGANISATION", "ann")
     arzoo.load("nade-binarized_mnist").push_to_hub("ann/nade-mine", license="cc-by-sa-3.0", tag="v1")
     exec(compile("import arzoo\n" + program, "README.md", "exec"), {})
-    assert hub.is_private("ann/nade-mine")
-    assert b"\nlicense: mit\n" in hub.file("ann/nade-mine", "README.md")
+    assert hub.is_private("ann/nade-yours")
+    assert b"\nlicense: mit\n" in hub.file("ann/nade-yours", "README.md")
 
 
 def test_the_family_of_the_readme_is_a_density(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def card(
 
     What people wrote between and around its sections stays.
 
-    Example: arzoo card runs/nade --license mit --name me/nade
+    Example: arzoo card runs/nade --license mit --name ORGANISATION/nade
     """
     from arzoo.card import CARD, check_card, write_card
 

@@ -7,12 +7,15 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from arzoo import console
 from arzoo.cli.app import Json, Revision, app
+
+if TYPE_CHECKING:
+    from arzoo.hub import Push
 
 
 @app.command()
@@ -125,17 +128,26 @@ def push(
     if as_json:
         return console.show_json({**asdict(done), "dry_run": dry_run})
     console.show(tables.push_table(done))
-    if dry_run:
+    card = next(file for file in done.files if file.name == "README.md")
+    if dry_run and card.change != "same":
         print(console.plain(f"\n{(folder / 'README.md').read_text(encoding='utf-8')}"))
     if done.card_diff and not done.is_new_repository:
         print(console.plain(f"\n{done.card_diff}"))
+    console.show(f"\n{_outcome(done, dry_run, pull_request, public)}")
+
+
+def _outcome(done: Push, dry_run: bool, pull_request: bool, public: bool) -> str:
+    """What a push did, or would do, in a sentence."""
+    branch = f"{'a new ' if done.is_new_branch else ''}branch {done.revision}"
+    named = f", tagged {done.tag}" if done.tag else ""
+    differs = any(file.change != "same" for file in done.files)
+    if not differs:
+        return f"nothing differs from {done.url}, branch {done.revision}: no commit needed{named}"
     if dry_run:
         what = f"make the {'public' if public else 'private'} repository" if done.is_new_repository else "go to"
-        console.show(f"\nnothing was changed; it would {what} {done.url}, branch {revision}")
-    elif done.pull_request is not None:
-        console.show(f"\nproposed in {done.pull_request}")
-    elif done.commit is not None:
-        named = f", tagged {tag}" if tag else ""
-        console.show(f"\npushed to {done.url}, commit {done.commit} of {revision}{named}")
-    else:
-        console.show(f"\nnothing differs from {done.url}, branch {revision}: no commit was made")
+        what = "open a pull request at" if pull_request else what
+        return f"nothing was changed; it would {what} {done.url}, {branch}{named}"
+    if done.pull_request is not None:
+        number = done.pull_request.rpartition("/")[2]
+        return f"proposed in {done.pull_request}, which is the revision refs/pr/{number} until it is merged"
+    return f"pushed to {done.url}, commit {done.commit} of {branch}{named}"

@@ -1,15 +1,16 @@
 """Questions to the Hub, all of its GETs: bounded in time and in bytes, and the token goes nowhere else.
 
 The client's own requests read whole answers, however long, refusals and redirects among them, and undo whatever
-compression they come in.
+compression they come in.  They are left for what changes something: whoever pushes trusts the Hub with a token.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from arzoo.hub.client import OddAnswer, in_time
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_LARGEST_ANSWER = 2**24  # bytes of JSON
+_LARGEST_ANSWER = 2**21  # bytes of JSON, of which Python makes up to thirty times as many
 _LARGEST_REFUSAL = 2**16  # bytes of it that are read
 _REDIRECTS = 5
 _SUCCESS = (200, 206)
@@ -84,7 +85,7 @@ def _send(api: HfApi, url: str, seconds: float, *, params: Mapping[str, Any] | N
 
     session, deadline = get_session(), time.monotonic() + seconds
     headers = {"User-Agent": f"arzoo/{version('arzoo')}", "Accept-Encoding": "identity"}
-    if token := _token(api):
+    if token := token_of(api):
         headers["Authorization"] = f"Bearer {token}"
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -100,16 +101,25 @@ def _send(api: HfApi, url: str, seconds: float, *, params: Mapping[str, Any] | N
             return response
         response.close()
         request = response.next_request  # which has no token if it goes to another host
+        if request.url.scheme not in ("http", "https"):
+            raise OddAnswer(f"it leads to {str(request.url)[:100]!r}")
     raise httpx.TooManyRedirects(f"more than {_REDIRECTS} redirects", request=request)
 
 
-def _token(api: HfApi) -> str | None:
-    """What the Hub knows the user by: an argument, or what is logged in with unless that is switched off."""
+def token_of(api: HfApi) -> str | None:
+    """What the Hub knows the user by: an argument, or what is logged in with unless that is switched off.
+
+    Raises:
+        PermissionError: It is nothing that could be sent.
+    """
     from huggingface_hub import constants, get_token
 
-    if api.token is None and constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+    if api.token is False or (api.token is None and constants.HF_HUB_DISABLE_IMPLICIT_TOKEN):
         return None
-    return api.token if isinstance(api.token, str) else get_token() if api.token is not False else None
+    token = api.token if isinstance(api.token, str) else get_token()
+    if token and not re.fullmatch("[!-~]+", token):
+        raise PermissionError("the token has signs that no token has; log in: hf auth login, or set HF_TOKEN")
+    return token or None
 
 
 def _check(response: Any, deadline: float) -> None:
@@ -121,14 +131,15 @@ def _check(response: Any, deadline: float) -> None:
     if response.status_code in _SUCCESS:
         _refuse_compression(response)
         return
-    body, told = b"", {name: text for name, text in response.headers.items() if name.lower().startswith("x-")}
-    if response.headers.get("Content-Type", "").startswith("application/json"):
-        told["Content-Type"] = "application/json"
-        try:
-            body = b"".join(_chunks(response, _LARGEST_REFUSAL, deadline))
-        except (OddAnswer, TimeoutError, httpx.HTTPError):
-            del told["Content-Type"]  # the status says enough
-    hf_raise_for_status(httpx.Response(response.status_code, headers=told, content=body, request=response.request))
+    body, told = {}, [(name, text) for name, text in response.headers.raw if name.lower().startswith(b"x-")]
+    with suppress(OddAnswer, TimeoutError, ValueError, RecursionError, httpx.HTTPError):  # the status says enough
+        body = dict_in(json.loads(b"".join(_chunks(response, _LARGEST_REFUSAL, deadline))))
+    errors = [dict_in(error).get("message") for error in list_in(body.get("errors"))]
+    reason = next((text for text in map(text_in, (body.get("error"), *errors)) if text), "")
+    plain = httpx.Response(
+        response.status_code, headers=told, json={"error": reason} if reason else {}, request=response.request
+    )
+    hf_raise_for_status(plain)
     raise OddAnswer(f"it answers with status {response.status_code}")
 
 
@@ -163,4 +174,4 @@ def list_in(value: object) -> list[Any]:
 
 
 def text_in(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""

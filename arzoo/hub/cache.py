@@ -2,7 +2,7 @@
 
 A file lies in it as snapshots/<commit>/<name>, a link to blobs/<hash>: 40 digits are git's sha1 of the file, 64 its
 sha256.  So damage is seen without a network too.  Where a file system has no links it is a copy, whose hash stands in
-.arzoo/<commit>.json; of a file that another client put there nobody knows it, but the weights have theirs in
+.arzoo/<commit>/<name>; of a file that another client put there nobody knows it, but the weights have theirs in
 config.json.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -97,22 +96,21 @@ class Cache:
                 path.symlink_to(os.path.relpath(blob, file.parent))
             except OSError:
                 shutil.copyfile(blob, path)
-                self._note(commit, name, digest)
+                with replacing(self._note(commit, name)) as note:
+                    note.write_text(digest, encoding="ascii")
 
     def digest(self, commit: str, name: str) -> str:
         """What a file must have, from its link or from what was noted when it came; "" if nobody knows."""
-        file = self.snapshot(commit) / name
-        found = os.path.basename(os.readlink(file)) if file.is_symlink() else self._noted(commit).get(name)
-        return str(found) if is_digest(found) else ""
+        file, found = self.snapshot(commit) / name, ""
+        if file.is_symlink():
+            found = os.path.basename(os.readlink(file))
+        else:
+            with contextlib.suppress(OSError, ValueError):
+                found = self._note(commit, name).read_text(encoding="ascii")
+        return found if is_digest(found) else ""
 
-    def _noted(self, commit: str) -> dict[str, object]:
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            return dict(json.loads((self.folder / ".arzoo" / f"{commit}.json").read_bytes()))
-        return {}
-
-    def _note(self, commit: str, name: str, digest: str) -> None:
-        with replacing(self.folder / ".arzoo" / f"{commit}.json") as path:
-            path.write_text(json.dumps({**self._noted(commit), name: digest}, indent=2) + "\n", encoding="utf-8")
+    def _note(self, commit: str, name: str) -> Path:
+        return self.folder / ".arzoo" / commit / name
 
 
 def damage(file: Path, expected: str) -> str:

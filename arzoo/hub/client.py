@@ -33,7 +33,7 @@ def connect(token: str | bool | None = None) -> HfApi:
     from huggingface_hub import HfApi
 
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
-    return HfApi(endpoint=endpoint, token=token, **library())
+    return HfApi(endpoint=endpoint, token=token.strip() if isinstance(token, str) else token, **library())
 
 
 def library() -> dict[str, Any]:
@@ -49,7 +49,7 @@ def check_repository(repo_id: str) -> None:
     """
     is_name = re.fullmatch(f"{_NAME}/{_NAME}", repo_id, re.ASCII) and len(repo_id) <= 96
     if not is_name or "--" in repo_id or ".." in repo_id or repo_id.endswith(".git"):
-        raise ValueError(f"{repo_id!r} is no repository of the Hub; write ORGANISATION/NAME")
+        raise ValueError(f"{repo_id!r} is no repository of the Hub; write ORGANISATION/NAME, without the address")
 
 
 def check_revision(revision: str) -> None:
@@ -59,8 +59,8 @@ def check_revision(revision: str) -> None:
         ValueError: It is none.
     """
     character = r"[^\s~^:?*\[\\\x00-\x1f\x7f-\x9f]"
-    if not re.fullmatch(f"(?![/.-]){character}+", revision) or ".." in revision:
-        raise ValueError(f"{revision!r} is no branch, tag or commit")
+    if not re.fullmatch(f"(?![/.-]){character}{{1,200}}", revision) or ".." in revision:
+        raise ValueError(f"{revision[:200]!r} is no branch, tag or commit")
 
 
 def is_commit(revision: object) -> bool:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from arzoo.hub.comparing import FileChange, changes, look
-from arzoo.hub.explaining import explained
+from arzoo.hub.explaining import explained, moved
 from arzoo.hub.repository import log, references
 
 if TYPE_CHECKING:
@@ -19,10 +19,13 @@ def is_free(api: HfApi, repo_id: str, tag: str, differs: bool, head: str) -> boo
     """Whether a tag is still to be made.
 
     Raises:
-        FileExistsError: It names a commit other than the one to be tagged.
+        FileExistsError: It names a commit other than the one to be tagged, or a branch.
     """
     with explained(api, repo_id):
-        found = references(api, repo_id).tags.get(tag)
+        known = references(api, repo_id)
+    found = known.tags.get(tag)
+    if tag in known.branches:
+        raise FileExistsError(f"{tag!r} is a branch of {repo_id}; nothing was pushed; choose another tag")
     if found is not None and (differs or found != head):
         raise FileExistsError(f"the tag {tag!r} of {repo_id} names commit {found}; nothing was pushed; choose another")
     return found is None
@@ -45,7 +48,7 @@ def commit_files(
         Its id, and the address of its pull request if it waits in one.
 
     Raises:
-        ValueError: The branch has another head than the parent.
+        ValueError: The branch has another head than the parent, or got one meanwhile.
         ConnectionError: The Hub is down, and it is not known that it made the commit.
 
     Whatever else is raised: see `explained`.
@@ -76,7 +79,13 @@ def commit_files(
         if arrived is None:
             raise
         return arrived, None
-    return done.oid, done.pr_url
+    if create_pr and done.pr_url is not None:
+        return done.oid, done.pr_url
+    # Where somebody was faster with the same changes, the client makes no commit and names theirs.
+    is_ours = all(file.change == "same" for file in changes(contents, look(api, repo_id, done.oid).files))
+    if create_pr or not is_ours:
+        raise ValueError(moved(api, repo_id, revision))
+    return done.oid, None
 
 
 def _bars_on_terminals() -> AbstractContextManager[object]:

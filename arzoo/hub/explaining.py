@@ -82,6 +82,8 @@ def _explain(error: Exception, api: HfApi, repo_id: str, revision: str | None) -
     hub, text = api.endpoint, _printable(str(error))
     if isinstance(error, errors.HfHubHTTPError):
         return _explain_refusal(error, api, repo_id, revision)
+    if isinstance(error, PermissionError) and error.errno is None:
+        return error
     if isinstance(error, errors.OfflineModeIsEnabled):
         return ConnectionError(f"HF_HUB_OFFLINE is set; unset it to reach {hub}")
     if isinstance(error, errors.HFValidationError):
@@ -124,14 +126,13 @@ def _explain_refusal(error: Any, api: HfApi, repo_id: str, revision: str | None)
         )
         return PermissionError(f"{fault}; log in: hf auth login, or set HF_TOKEN")
     if unknown or status == 401:
-        return LookupError(
-            f"there is no repository {repo_id} on {hub}, or it is private and needs a token; check the name, or log"
-            " in: hf auth login"
-        )
+        seen = "the token may not see it" if has_token else "it is private and needs a token: hf auth login"
+        return LookupError(f"there is no repository {repo_id} on {hub}, or {seen}; check the name")
     if isinstance(error, errors.EntryNotFoundError):
         return FileNotFoundError(f"a file of {repo_id} at {revision} is missing on {hub} ({reason})")
     if status == 403:
-        return PermissionError(f"{hub} forbids that for {repo_id} ({reason}); does the token have the rights?")
+        instead = "" if reads else ", or propose it in a pull request: --pr, create_pr=True"
+        return PermissionError(f"{hub} forbids that for {repo_id} ({reason}); take a token with the right{instead}")
     if status == 409:
         return FileExistsError(f"{repo_id}: it is there already ({reason}); choose another name")
     if status == 412:

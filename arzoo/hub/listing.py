@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _TIMEOUT = 10.0  # seconds for each page but the first
+_ALL_TIMEOUT = 60.0  # for all of them
 _MOST_PAGES = 50
 _PAGE = 100  # models, so few that the first page takes no longer than another first question
 _UNITS = {metric: unit for unit, metric in METRIC_TYPES.items()}
@@ -81,18 +83,18 @@ def _pages(api: HfApi, wanted: dict[str, Any]) -> Iterator[Any]:
     """
     first = url = f"{api.endpoint}/api/models"
     params: dict[str, Any] | None = {key: value for key, value in wanted.items() if value is not None}
-    seconds = client.ANSWER_TIMEOUT
+    seconds, deadline = client.ANSWER_TIMEOUT, time.monotonic() + _ALL_TIMEOUT
     for _ in range(_MOST_PAGES):
         with explained(api, "the list of models"):
             told, following = ask_page(api, url, params, seconds)
-            if not isinstance(told, list):
-                raise OddAnswer("it answers with no list")
+            if not isinstance(told, list) or len(told) > _PAGE:
+                raise OddAnswer(f"it answers with no list of up to {_PAGE}")
             if following is not None and not following.startswith(f"{first}?"):
                 raise OddAnswer(f"its list goes on at {following[:100]!r}")  # where the token is not to go
         yield from told
         if following is None:
             return
-        url, params, seconds = following, None, _TIMEOUT
+        url, params, seconds = following, None, min(_TIMEOUT, max(deadline - time.monotonic(), 0.0))
     warnings.warn(f"{api.endpoint} lists more models than the {_MOST_PAGES * _PAGE} that are shown", stacklevel=2)
 
 
@@ -105,7 +107,7 @@ def _describe(entry: Any) -> CommunityModel | None:
     unit, downloads = _UNITS.get(text_in(metric.get("type")), ""), entry.get("downloads")
     value = number_in(metric.get("value")) if unit else None
     return CommunityModel(
-        name=entry["id"],
+        name=text_in(entry["id"]),
         family=_family(card.get("tags")),
         dataset=text_in(dict_in(result.get("dataset")).get("name")),
         value=value,

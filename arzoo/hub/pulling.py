@@ -71,9 +71,11 @@ def pull(
     cache = Cache(repo_id, cache_dir)
     commit = cache.commit(wanted)
     if local_files_only or is_offline_mode():
-        if commit is None or cache.lacks(commit, files, needed=True):
+        lacked = cache.lacks(commit, files, needed=True) if commit else []
+        if commit is None or lacked:
+            what = "".join(f"{name} of " for name in lacked[:1])
             raise FileNotFoundError(
-                f"{repo_id} at {wanted} is not in the cache {cache.folder}; fetch it once with the network on"
+                f"{what}{repo_id} at {wanted} is not in the cache {cache.folder}; fetch it once with the network on"
             )
         return _verified(cache, commit, files)
     if commit == wanted and not cache.lacks(commit, files):
@@ -151,7 +153,10 @@ def organisation() -> str | None:
 
     None by default: a name that nobody has taken on a public Hub is somebody else's tomorrow.
     """
-    return os.environ.get("ARZOO_ORGANISATION") or None
+    name = os.environ.get("ARZOO_ORGANISATION") or None
+    if name is not None and "/" in name:
+        raise ValueError(f"ARZOO_ORGANISATION must be the first half of ORGANISATION/NAME, got {name!r}")
+    return name
 
 
 def short_name(name_or_path: str | Path) -> str:

@@ -7,6 +7,7 @@ somebody else pushed since the folder was made from the Hub (`arzoo.hub.memory`)
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -21,6 +22,7 @@ from arzoo.hub.comparing import CARD, FileChange, Remote, card_diff, changes, fe
 from arzoo.hub.explaining import explained, last_push, moved
 from arzoo.hub.memory import commits_in, parents_of, remember
 from arzoo.hub.repository import FILES
+from arzoo.hub.rights import require_token
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +55,8 @@ class Push:
         files: Each file of the folder, and those that are removed from the Hub.
         card_diff: What changes in the card, as a unified diff; empty if nothing does.
         is_new_repository: Whether there was none before.
+        is_new_branch: Whether the repository was there without the branch.
+        tag: The name that the commit got, or would get.
         pull_request: Its address, if the commit waits in one.
     """
 
@@ -63,6 +67,8 @@ class Push:
     files: list[FileChange]
     card_diff: str = field(repr=False)
     is_new_repository: bool
+    is_new_branch: bool = False
+    tag: str | None = None
     pull_request: str | None = None
 
 
@@ -147,8 +153,10 @@ def push(
         parent_commit=parent_commit,
     )
     folder = Path(folder)
-    contents, api = _read(folder, repo_id), connect(token)
-    known = commits_in(parents_of(folder), f"{api.endpoint}/{repo_id}")
+    api = connect(token)
+    require_token(api, f"{api.endpoint}/{repo_id}")
+    known = commits_in(parents_of(folder), f"{api.endpoint}/{repo_id}")  # before the files, which may go on meanwhile
+    contents = _read(folder, repo_id)
     remote = look(api, repo_id, revision)
     done, head = _push(api, wish, remote, contents, str(folder), known)
     if head is not None:
@@ -199,6 +207,7 @@ def push_model(
         parent_commit=parent_commit,
     )
     api = connect(token)
+    require_token(api, f"{api.endpoint}/{repo_id}")
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / repo_id.split("/")[1]
         remote = look(api, repo_id, revision)
@@ -215,11 +224,19 @@ def push_model(
         try:
             write_card(folder, license, name=repo_id)
         except ValueError as error:
-            raise ValueError(f"the card of {repo_id} cannot be written: {error}") from error
+            text = str(error).replace(f"{folder / CARD}: ", "")
+            raise ValueError(f"the card of {repo_id} cannot be written: {text}") from error
         known = commits_in(model.hub_parents, f"{api.endpoint}/{repo_id}")
         if remote.head is not None and remote.files.keys() <= {CARD}:  # all of which is taken along
             known.add(remote.head)
         done, head = _push(api, wish, remote, _read(folder, repo_id), "the model", known)
+    if gone := [file.name for file in done.files if file.change == "removed"]:
+        warnings.warn(
+            f"{', '.join(gone)} of {repo_id} {'would be' if dry_run else 'were'} removed, being of other weights; to"
+            " push new ones along, save the model into a folder and push that: arzoo.push",
+            UserWarning,
+            stacklevel=3,
+        )
     if head is not None:
         model.hub_parents.setdefault(done.url, {})[revision] = head
     return done
@@ -296,10 +313,12 @@ def _check_parent(api: HfApi, wish: _Wish, remote: Remote, pushed: str, known: C
     else:
         return
     there = repo_id if branch == "main" else f"{repo_id} --revision {branch}"
+    look_at = f"pull it and look (arzoo pull {there} -o FOLDER)"
+    if not {CONFIG, WEIGHTS} <= remote.files.keys():
+        look_at = f"look at {api.endpoint}/{repo_id}"
     raise Moved(
-        f"{last_push(api, repo_id, branch)}, commit {remote.head} of {branch}, {why}; nothing was pushed: pull it and"
-        f" look (arzoo pull {there} -o FOLDER), or say that it be replaced: --replace {remote.head} (parent_commit= in"
-        " Python)",
+        f"{last_push(api, repo_id, branch)}, commit {remote.head} of {branch}, {why}; nothing was pushed: {look_at}, or"
+        f" say that it be replaced: --replace {remote.head} (parent_commit= in Python)",
         remote.head,
     )
 
@@ -355,6 +374,8 @@ def _push(
         files=files,
         card_diff=difference,
         is_new_repository=is_new,
+        is_new_branch=not is_new and not remote.has_branch,
+        tag=wish.tag,
         pull_request=pull_request,
     )
     return done, None if wish.dry_run or pull_request is not None else commit or remote.head

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from arzoo.hub.asking import ask, dict_in, list_in, text_in
+from typing import TYPE_CHECKING
+
+from arzoo.hub.asking import ask, dict_in, list_in, text_in, token_of
 from arzoo.hub.client import OddAnswer, connect
 from arzoo.hub.explaining import explained
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+
+def require_token(api: HfApi, where: str) -> None:
+    """Refuses to change anything as a stranger.
+
+    Raises:
+        PermissionError: There is no token.
+    """
+    if not token_of(api):
+        raise PermissionError(f"there is no token for {where}; log in: hf auth login, or set HF_TOKEN")
 
 
 def check_rights(namespace: str, token: str | bool | None = None) -> None:
@@ -18,12 +33,9 @@ def check_rights(namespace: str, token: str | bool | None = None) -> None:
         PermissionError: There is no token, it is none, it can only read, or it is for other namespaces.
         ConnectionError: The Hub is down.
     """
-    from huggingface_hub import get_token
-
     api = connect(token)
     where = f"{api.endpoint}/{namespace}"
-    if token is False or not (isinstance(token, str) or get_token()):
-        raise PermissionError(f"there is no token for {where}; log in: hf auth login, or set HF_TOKEN")
+    require_token(api, where)
     with explained(api, namespace):
         answer = dict_in(ask(api, "/api/whoami-v2"))
         user = text_in(answer.get("name"))
@@ -31,12 +43,15 @@ def check_rights(namespace: str, token: str | bool | None = None) -> None:
             raise OddAnswer("it does not say whose the token is")
     members = [dict_in(entry) for entry in list_in(answer.get("orgs"))]
     orgs = {text_in(org.get("name")).lower(): org.get("roleInOrg") for org in members}
-    token_of = dict_in(dict_in(answer.get("auth")).get("accessToken"))
-    role, fine = token_of.get("role"), dict_in(token_of.get("fineGrained"))
+    access = dict_in(dict_in(answer.get("auth")).get("accessToken"))
+    role, fine = access.get("role"), dict_in(access.get("fineGrained"))
     scopes = [dict_in(entry) for entry in list_in(fine.get("scoped"))]
     owner = namespace.lower()  # no two names on the Hub differ in case alone
     if owner != user.lower() and owner not in orgs:
-        raise PermissionError(f"the token is that of {user}, who is no member of {where}; log in as one: hf auth login")
+        raise PermissionError(
+            f"the token is that of {user}, who may not push to {where}; log in as one who may: hf auth login, or"
+            " propose it in a pull request (--pr)"
+        )
     if orgs.get(owner) == "read":
         raise PermissionError(f"{user} may only read in {where}; ask an administrator of it for the right to write")
     if role == "read":
