@@ -1,12 +1,14 @@
 """A recipe: all it takes to train a model again, short enough to read aloud."""
 
 import json
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from arzoo import schema
+from arzoo.checkpoints import check_fields
 
 if TYPE_CHECKING:
     from arzoo.data import DatasetSpec
@@ -165,15 +167,37 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         ValueError: The file is no TOML, or no recipe.
     """
     path = recipe_path(name_or_path)
+    return schema.build(Recipe, _read_toml(path), str(path))
+
+
+def read_published(path: Path) -> tuple[str, dict[str, Any] | None]:
+    """The data set of a recipe, and what it is measured against; nothing else of it is looked at, which is quick.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no TOML, or these are no recipe's.
+    """
+    values = _read_toml(path)
+    check_fields({"dataset": values.get("dataset")}, {"dataset": str}, str(path))
+    if "published" not in values:
+        return str(values["dataset"]), None
+    check_fields({"published": values["published"]}, {"published": dict}, str(path))
+    published = {"note": "", **values["published"]}
+    check_fields(published, {"value": float | int, "source": str, "note": str}, f"{path}: published")
+    if not math.isfinite(published["value"]):
+        raise ValueError(f"{path}: published: value must be a number, got {published['value']}")
+    return str(values["dataset"]), {name: published[name] for name in ("value", "source", "note")}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         text = file.read(_LARGEST + 1)
     if len(text) > _LARGEST:
         raise ValueError(f"{path} is larger than {_LARGEST} bytes; it is no recipe")
     try:
-        values = tomllib.loads(text.decode())
+        return tomllib.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no TOML: {error}") from None
-    return schema.build(Recipe, values, str(path))
 
 
 def recipe_path(name_or_path: str | Path) -> Path:

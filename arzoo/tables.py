@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from arzoo import console
 from arzoo.checkpoints import CheckpointInfo, read_config
-from arzoo.recipe import load_recipe
+from arzoo.recipe import load_recipe, read_published
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,13 +27,12 @@ def checkpoint_facts(info: CheckpointInfo) -> dict[str, Any]:
     facts = {**asdict(info), "path": str(info.path), "published": None}
     facts["test"] = facts.pop("metrics")
     try:
-        recipe = load_recipe(info.path / "recipe.toml")
+        dataset, published = read_published(info.path / "recipe.toml")
     except FileNotFoundError:  # one made by save_pretrained
         return facts
     except (OSError, ValueError) as error:
         return {**facts, "error": facts["error"] or str(error)}
-    published = recipe.published and asdict(recipe.published)
-    return {**facts, "dataset": recipe.dataset, "published": published}
+    return {**facts, "dataset": dataset, "published": published}
 
 
 def checkpoint_details(info: CheckpointInfo) -> dict[str, Any]:
