@@ -1,5 +1,9 @@
 """Fixtures that several test files use."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each of the processes, as many as there are cores; before torch
+
 from collections.abc import Iterator
 from pathlib import Path
 
