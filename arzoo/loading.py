@@ -30,6 +30,7 @@ from arzoo.checkpoints import (
     WEIGHTS,
     check_dtypes,
     config_file,
+    is_snapshot,
     read_checkpoint,
 )
 from arzoo.files import replacing
@@ -49,9 +50,12 @@ def save_model(model: Model, directory: str | Path, dtype: torch.dtype = torch.f
         dtype: What floating-point weights are stored as: torch.float32 or torch.bfloat16.
 
     Raises:
-        ValueError: The model is wrapped, or the dtype is another.
+        ValueError: The model is wrapped, the dtype is another, or the directory is a commit in the cache of the Hub.
         OSError: The files could not be written.
     """
+    directory = Path(directory)
+    if is_snapshot(directory):
+        raise ValueError(f"{directory} is a commit in the Hugging Face cache, which stays as it is; save elsewhere")
     if dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"weights are stored as torch.float32 or torch.bfloat16, got {dtype}")
     state = distinct(model.state_dict())
@@ -73,7 +77,6 @@ def save_model(model: Model, directory: str | Path, dtype: torch.dtype = torch.f
         "model": model.config.to_dict(),
     }
     text = json.dumps(config, indent=2, allow_nan=False) + "\n"
-    directory = Path(directory)
     try:
         _end_interrupted_save(directory)
         try:

@@ -41,7 +41,9 @@ def make_cache(root: Path) -> None:
     folder = root / f"models--{REPO.replace('/', '--')}"
     snapshot, blobs = folder / "snapshots" / COMMIT, folder / "blobs"
     torch.manual_seed(0)
-    arzoo.create_model("nade", {"event_shape": (5,), "hidden_size": 3}).save_pretrained(snapshot)
+    arzoo.create_model("nade", {"event_shape": (5,), "hidden_size": 3}).save_pretrained(root / "saved")
+    snapshot.parent.mkdir(parents=True)
+    (root / "saved").rename(snapshot)
     (snapshot / "README.md").write_text("---\nlicense: mit\n---\nA toy.\n")
     blobs.mkdir()
     for name in _FILES:

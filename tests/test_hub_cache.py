@@ -154,6 +154,14 @@ def test_what_another_client_fetched_is_used_offline(
     assert not hub.requests
 
 
+def test_nothing_is_saved_into_the_cache(hub: Hub, commit: str) -> None:
+    folder = arzoo.pull(REPO)
+    before = sorted(folder.iterdir())
+    with pytest.raises(ValueError, match=f"{commit} is a commit in the Hugging Face cache, .*; save elsewhere"):
+        toy_zoo.toy(1).save_pretrained(folder)
+    assert sorted(folder.iterdir()) == before and arzoo.load(REPO, local_files_only=True).family == "nade"
+
+
 def test_a_config_that_a_killed_save_would_leave_is_nothing_in_the_cache(
     hub: Hub, commit: str, files: dict[str, bytes]
 ) -> None:
