@@ -277,11 +277,6 @@ def _test_metrics(folder: Path, weights_sha256: str) -> dict[str, Any]:
 
 def _license(folder: Path) -> str:
     """The licence that the front matter of the card names; empty if it cannot be read, as `arzoo card` would say."""
-    with contextlib.suppress(OSError), open(folder / "README.md", "rb") as file:
-        start = file.read(2**12).decode(errors="replace").partition("\n---")[0]
-        plain = re.findall(r"^license: ([a-z][a-z0-9.-]{2,})\r?$", start, re.MULTILINE)
-        if plain and start.startswith("---"):  # YAML takes its time
-            return str(plain[0])
     from arzoo.card import read_card
     from arzoo.card_metadata import front_matter
 

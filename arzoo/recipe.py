@@ -184,9 +184,10 @@ def read_published(path: Path) -> tuple[str, dict[str, Any] | None]:
     check_fields({"published": values["published"]}, {"published": dict}, str(path))
     published = {"note": "", **values["published"]}
     check_fields(published, {"value": float | int, "source": str, "note": str}, f"{path}: published")
-    if not math.isfinite(published["value"]):
-        raise ValueError(f"{path}: published: value must be a number, got {published['value']}")
-    return str(values["dataset"]), {name: published[name] for name in ("value", "source", "note")}
+    value = schema.number_in(published["value"])
+    if value is None or not math.isfinite(value):
+        raise ValueError(f"{path}: published: value must be a number that is not too large")
+    return str(values["dataset"]), {"value": value, "source": published["source"], "note": published["note"]}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -106,6 +106,27 @@ def test_plugins_are_listed_with_their_trouble(checkpoint: Path) -> None:
 # ---- list, info
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("value = 88.33", "value = 1" + "0" * 400), "published: value must be a number that is not too large"),
+        (("value = 88.33", "value = inf"), "published: value must be a number that is not too large"),
+        (("value = 88.33", "value = true"), "published: value must be"),
+        (("[published]", "[[published]]"), "published must be dict"),
+        (('dataset = "', 'dataset = 1 # "'), "dataset must be str"),
+        (("value = 88.33", "value = "), "is no TOML"),
+    ],
+)
+def test_a_recipe_that_is_none_does_not_hide_its_checkpoint(
+    checkpoint: Path, change: tuple[str, str], reason: str
+) -> None:
+    text = (checkpoint / "recipe.toml").read_text()
+    assert change[0] in text
+    (checkpoint / "recipe.toml").write_text(text.replace(*change))
+    facts = {each["name"]: each for each in json.loads(output("list", "--json"))["checkpoints"]}
+    assert reason in facts[checkpoint.name]["error"]
+
+
 def test_a_checkpoint_is_listed_with_what_was_measured_and_published(checkpoint: Path) -> None:
     toy_zoo.measure(checkpoint)
     (checkpoint / "README.md").write_text("---\nlicense: mit\n---\n")

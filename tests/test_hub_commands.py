@@ -50,7 +50,7 @@ def test_push_and_pull_on_the_command_line(hub: Hub, folder: Path, tmp_path: Pat
         and "license" not in told
     )
     assert (folder / ".arzoo-hub").is_file() and set(hub.files("ann/toy")) == {".gitattributes", *names}
-    assert "no commit needed" in output("push", str(folder), "ann/toy")
+    assert "no commit was needed" in output("push", str(folder), "ann/toy")
     done = json.loads(output("push", str(folder), "ann/toy", "--json"))
     assert (done["commit"], done["dry_run"], done["files"][0]["change"]) == (None, False, "same")
     with open(folder / "README.md", "a") as card:

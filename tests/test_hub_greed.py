@@ -13,6 +13,7 @@ import toy_zoo
 from hub_server import Hub
 from hub_server.messages import Answer, Request, answer_json
 from hub_server.server import Fault, bomb
+from huggingface_hub import constants
 
 import arzoo
 from arzoo.hub import asking, check_rights, client, list_models, listing
@@ -190,9 +191,14 @@ def test_a_redirect_to_what_is_no_web_is_no_answer_of_a_hub(hub: Hub, folder: Pa
             arzoo.load("ann/toy")
 
 
-def test_a_token_that_is_none_is_not_shown(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_is_none_is_not_shown(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert arzoo.from_pretrained("ann/toy", token="hf_ann\n").family == "nade"
-    for token in ("hf_a\nb", "hf_ä", "hf a"):
+    (tmp_path / "token").write_bytes(b"hf_\xff")
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    for token in ("hf_a\nb", "hf_ä", "hf a", None):
         for call in (
             lambda token=token: arzoo.from_pretrained("ann/toy", token=token),
             lambda token=token: arzoo.push(folder, "ann/toy", token=token),
@@ -263,12 +269,13 @@ def test_a_refusal_says_no_more_than_serves(hub: Hub) -> None:
         [],
         {},
         {"name": 1},
+        {"name": "a\nb\x1b[2J" + "z" * 10**5},
         {"name": "ann", "orgs": {"a": 1}, "auth": []},
         {"name": "ann", "orgs": [None, {"name": None}], "auth": {"accessToken": {"fineGrained": 1, "role": []}}},
         {"name": "ann", "auth": {"accessToken": {"role": "fineGrained", "fineGrained": {"scoped": [{"entity": 1}]}}}},
         {"name": "ann", "auth": {"accessToken": {"role": "fineGrained", "fineGrained": {"global": 1, "scoped": 1}}}},
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_odd_answers_about_a_token_are_no_tracebacks(hub: Hub, monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
     from arzoo.hub import rights
@@ -277,6 +284,6 @@ def test_odd_answers_about_a_token_are_no_tracebacks(hub: Hub, monkeypatch: pyte
     try:
         check_rights("zoo")
     except (ConnectionError, PermissionError) as error:
-        assert "\n" not in str(error)
+        assert str(error).isprintable() and len(str(error)) < 1000
     else:
         pytest.fail("nobody may write to zoo")

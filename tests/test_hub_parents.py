@@ -214,6 +214,24 @@ def test_a_push_that_somebody_made_first_is_theirs(hub: Hub, pulled: Path) -> No
         arzoo.push(pulled, "ann/toy")
 
 
+@pytest.mark.parametrize("fault", ["die", "status"])
+def test_a_commit_that_cannot_be_looked_at_was_made_all_the_same(hub: Hub, pulled: Path, fault: Any) -> None:
+    write_by_hand(pulled)
+    hub.before("*/commit/*", lambda: hub.fault(fault, "*/revision/*", status=403))
+    assert arzoo.push(pulled, "ann/toy", tag="v1").commit == hub.head("ann/toy") == hub.refs("ann/toy")["refs/tags/v1"]
+    write_by_hand(pulled)
+    assert arzoo.push(pulled, "ann/toy").commit == hub.head("ann/toy")
+
+
+@pytest.mark.parametrize(("revision", "tag"), [("main", "main"), ("exp", "exp"), ("main", "dev")])
+def test_a_tag_is_no_branch(hub: Hub, pulled: Path, revision: str, tag: str) -> None:
+    hub.branch("ann/toy", "dev")
+    write_by_hand(pulled)
+    with pytest.raises((ValueError, FileExistsError), match=f"'{tag}' is a branch of ann/toy; .*choose another tag"):
+        arzoo.push(pulled, "ann/toy", revision=revision, tag=tag)
+    assert not changing(hub)
+
+
 def test_a_folder_that_goes_on_while_it_is_pushed_is_older(
     hub: Hub, pulled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,14 +139,17 @@ def push(
 def _outcome(done: Push, dry_run: bool, pull_request: bool, public: bool) -> str:
     """What a push did, or would do, in a sentence."""
     branch = f"{'a new ' if done.is_new_branch else ''}branch {done.revision}"
-    named = f", tagged {done.tag}" if done.tag else ""
     differs = any(file.change != "same" for file in done.files)
-    if not differs:
-        return f"nothing differs from {done.url}, branch {done.revision}: no commit needed{named}"
     if dry_run:
         what = f"make the {'public' if public else 'private'} repository" if done.is_new_repository else "go to"
         what = "open a pull request at" if pull_request else what
-        return f"nothing was changed; it would {what} {done.url}, {branch}{named}"
+        what += f" {done.url}, {branch}{f', and tag it {done.tag}' if done.tag else ''}"
+        if differs or done.is_new_branch or done.tag:
+            return f"nothing was changed; it would {what}{'' if differs else ', where nothing differs'}"
+        return f"nothing differs from {done.url}, {branch}: no commit is needed"
+    named = f", tagged {done.tag}" if done.tag else ""
+    if not differs:
+        return f"nothing differs from {done.url}, {branch}: no commit was needed{named}"
     if done.pull_request is not None:
         number = done.pull_request.rpartition("/")[2]
         return f"proposed in {done.pull_request}, which is the revision refs/pr/{number} until it is merged"

@@ -116,7 +116,10 @@ def token_of(api: HfApi) -> str | None:
 
     if api.token is False or (api.token is None and constants.HF_HUB_DISABLE_IMPLICIT_TOKEN):
         return None
-    token = api.token if isinstance(api.token, str) else get_token()
+    try:
+        token = api.token if isinstance(api.token, str) else get_token()
+    except UnicodeDecodeError:
+        token = "\0"
     if token and not re.fullmatch("[!-~]+", token):
         raise PermissionError("the token has signs that no token has; log in: hf auth login, or set HF_TOKEN")
     return token or None

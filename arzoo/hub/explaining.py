@@ -79,7 +79,7 @@ def _explain(error: Exception, api: HfApi, repo_id: str, revision: str | None) -
     from huggingface_hub import errors
     from huggingface_hub.utils import httpx
 
-    hub, text = api.endpoint, _printable(str(error))
+    hub, text = api.endpoint, printable(str(error))
     if isinstance(error, errors.HfHubHTTPError):
         return _explain_refusal(error, api, repo_id, revision)
     if isinstance(error, PermissionError) and error.errno is None:
@@ -111,7 +111,7 @@ def _explain_refusal(error: Any, api: HfApi, repo_id: str, revision: str | None)
     from huggingface_hub import errors
 
     hub, status, request = api.endpoint, error.response.status_code, error.response.request
-    reason = _printable(error.server_message or f"status {status}")
+    reason = printable(error.server_message or f"status {status}")
     if isinstance(error, errors.GatedRepoError):
         return PermissionError(f"{repo_id} is gated: ask for access at {hub}/{repo_id}, then log in: hf auth login")
     if isinstance(error, errors.RevisionNotFoundError):
@@ -144,7 +144,7 @@ def _explain_refusal(error: Any, api: HfApi, repo_id: str, revision: str | None)
     return ValueError(f"{hub} refuses the request for {repo_id}: {reason}")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """What somebody else says, as part of a message."""
     return "".join(sign if sign.isprintable() else "?" for sign in one_line(text)[:300])
 
@@ -169,6 +169,6 @@ def last_push(api: HfApi, repo_id: str, revision: str | None) -> str:
     """Who pushed what last, if the Hub tells."""
     try:
         last = repository.log(api, repo_id, revision or "main")[0]
-        return f"{_printable(' and '.join(last.authors) or 'somebody')} pushed {last.title[:100]!r} to {repo_id}"
+        return f"{printable(' and '.join(last.authors) or 'somebody')} pushed {last.title[:100]!r} to {repo_id}"
     except Exception:  # the name is not worth an error of its own
         return f"somebody else pushed to {repo_id}"

@@ -93,6 +93,8 @@ class _Wish:
                 raise ValueError(f"{name} is a commit; name a branch or a tag")
         if self.tag is not None and self.create_pr:
             raise ValueError("a pull request cannot be tagged; tag the commit when it is merged")
+        if self.tag in ("main", self.revision):
+            raise ValueError(f"{self.tag!r} is a branch of {self.repo_id}; choose another tag")
         if self.parent_commit is not None and not is_commit(self.parent_commit):
             raise ValueError(f"{self.parent_commit!r} is no commit; write all of its 40 digits")
 
@@ -231,9 +233,10 @@ def push_model(
             known.add(remote.head)
         done, head = _push(api, wish, remote, _read(folder, repo_id), "the model", known)
     if gone := [file.name for file in done.files if file.change == "removed"]:
+        verb = "would be" if dry_run or create_pr else "were"
         warnings.warn(
-            f"{', '.join(gone)} of {repo_id} {'would be' if dry_run else 'were'} removed, being of other weights; to"
-            " push new ones along, save the model into a folder and push that: arzoo.push",
+            f"{', '.join(gone)} of {repo_id} {verb} removed, being of other weights; to push new ones along, save the"
+            " model into a folder and push that: arzoo.push",
             UserWarning,
             stacklevel=3,
         )

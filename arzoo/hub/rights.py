@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from arzoo.hub.asking import ask, dict_in, list_in, text_in, token_of
 from arzoo.hub.client import OddAnswer, connect
-from arzoo.hub.explaining import explained
+from arzoo.hub.explaining import explained, printable
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -38,7 +38,7 @@ def check_rights(namespace: str, token: str | bool | None = None) -> None:
     require_token(api, where)
     with explained(api, namespace):
         answer = dict_in(ask(api, "/api/whoami-v2"))
-        user = text_in(answer.get("name"))
+        user = printable(text_in(answer.get("name")))
         if not user:
             raise OddAnswer("it does not say whose the token is")
     members = [dict_in(entry) for entry in list_in(answer.get("orgs"))]
