@@ -281,11 +281,11 @@ def test_after_a_kill_everybody_reads_the_config_of_the_weights(folder: Path) ->
         assert (info.error, info.num_bytes) == ("", (folder / "model.safetensors").stat().st_size)
         write_card(folder, "mit", name="ann/toy")
         assert json.loads(new)["weights"]["sha256"] in (folder / "README.md").read_text()
-        assert pushing._read(folder, "ann/toy")["config.json"] == new
+        assert pushing.read_folder(folder, "ann/toy")["config.json"] == new
     (folder / "config.json.new").write_bytes(old)  # of other weights: of no account
     (folder / "config.json").write_bytes(new)
     assert checkpoints.read_config(folder) == json.loads(new)
-    assert pushing._read(folder, "ann/toy")["config.json"] == new
+    assert pushing.read_folder(folder, "ann/toy")["config.json"] == new
 
 
 def test_a_full_disk_after_a_kill_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,16 +236,16 @@ def test_a_folder_that_goes_on_while_it_is_pushed_is_older(
     hub: Hub, pulled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_by_hand(pulled)
-    read = pushing._read
+    read = pushing.read_folder
 
     def read_and_be_overtaken(folder: Path, repo_id: str) -> dict[str, bytes]:
         contents = read(folder, repo_id)
-        monkeypatch.setattr(pushing, "_read", read)
+        monkeypatch.setattr(pushing, "read_folder", read)
         write_by_hand(pulled, "And more.\n")
         arzoo.push(pulled, "ann/toy")
         return contents
 
-    monkeypatch.setattr(pushing, "_read", read_and_be_overtaken)
+    monkeypatch.setattr(pushing, "read_folder", read_and_be_overtaken)
     with pytest.raises(Moved):
         arzoo.push(pulled, "ann/toy")
     assert hub.file("ann/toy", "README.md").endswith(b"And more.\n")

@@ -17,6 +17,6 @@ from arzoo.hub.pulling import short_name as short_name
 from arzoo.hub.pushing import Moved as Moved
 from arzoo.hub.pushing import Push as Push
 from arzoo.hub.pushing import push as push
-from arzoo.hub.pushing import push_model as push_model
+from arzoo.hub.pushing_models import push_model as push_model
 from arzoo.hub.repository import FILES as FILES
 from arzoo.hub.rights import check_rights as check_rights
