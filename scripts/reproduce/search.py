@@ -41,6 +41,21 @@ class Cell:
     prepare: Callable[[arzoo.Model], arzoo.Model] | None = None
 
 
+def measured(cells: Sequence[Cell], folder: Path) -> dict[str, dict[str, Any]]:
+    """The results that there are, by name."""
+    found = {cell.name: _result(cell, folder / cell.name) for cell in cells}
+    return {name: result for name, result in found.items() if result is not None}
+
+
+def _result(cell: Cell, folder: Path) -> dict[str, Any] | None:
+    """The figure of a cell, if it was measured with these candidates."""
+    path = folder / "result.json"
+    if not path.is_file():
+        return None
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result if result["candidates"] == sorted(cell.candidates) else None
+
+
 def measure_all(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, dict[str, Any]]:
     """The results of all cells by name; those that failed are missing, and the reason is shown.
 
@@ -68,20 +83,18 @@ def measure_all(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, dic
 
 def measure(cell: Cell, folder: Path) -> dict[str, Any]:
     """The figure of a cell, from its result.json if it was measured with these candidates before."""
+    if found := _result(cell, folder):
+        return found
     path, names = folder / "result.json", sorted(cell.candidates)
-    if path.is_file():
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if result["candidates"] == names:
-            return result
     folder.mkdir(parents=True, exist_ok=True)
     validations = {name: _train(recipe, folder / name) for name, recipe in cell.candidates.items()}
     best = min(validations, key=validations.__getitem__)
     model = arzoo.load(folder.absolute() / best)
     if cell.prepare is not None:
         model = cell.prepare(model)
-    measured = evaluate(model, arzoo.load_data(cell.candidates[best].dataset, "test"))
+    evaluation = evaluate(model, arzoo.load_data(cell.candidates[best].dataset, "test"))
     training = json.loads((folder / best / "metrics.json").read_text(encoding="utf-8"))["training"]
-    result = {**asdict(measured), "candidate": best, "candidates": names, "validations": validations}
+    result: dict[str, Any] = {**asdict(evaluation), "candidate": best, "candidates": names, "validations": validations}
     result["parameters"], result["cpu_seconds"] = training["parameters"], training["cpu_seconds"]
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """The table of the NADE and MADE papers on binary data: FVSBN, NADE, EoNADE and MADE on seven sets.
 
 Usage: ARZOO_DATASETS=FOLDER python scripts/reproduce/uci_binary.py RESULTS [--datasets NAME ...]
-    [--models NAME ...] [--jobs 2]
+    [--models NAME ...] [--jobs 2] [--report]
 
 Trains a few candidates for every cell, chooses by the validation split, measures the test split, and writes
 RESULTS/page.md.  The same command goes on where it was stopped.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from arzoo_deep_nade import DeepNADE
-from search import Cell, measure_all, write_page
+from search import Cell, measure_all, measured, write_page
 
 import arzoo
 from arzoo.recipe import FitConfig, TrainConfig
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", default=DATASETS, choices=DATASETS)
     parser.add_argument("--models", nargs="+", default=tuple(TITLES), choices=tuple(TITLES))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--report", action="store_true", help="run nothing, show what is there")
     arguments = parser.parse_args()
     cells = [
         Cell(
@@ -128,7 +129,10 @@ def main() -> None:
         for model in arguments.models
         for dataset in arguments.datasets
     ]
-    results = measure_all(cells, arguments.results, arguments.jobs)
+    if arguments.report:
+        results = measured(cells, arguments.results)
+    else:
+        results = measure_all(cells, arguments.results, arguments.jobs)
     table = report(results)
     write_page(arguments.results / "page.md", ABOUT, table, results)
     print(table)
