@@ -361,6 +361,13 @@ def test_newsgroups_are_the_published_bags() -> None:
     assert (counts[:-1] >= counts[1:]).all()  # the vocabulary is in the order of the counts
 
 
+@pytest.mark.parametrize("card", ["tabular-structured_small.asia", "masde-structured_small.alarm"])
+def test_a_card_states_what_the_true_density_measures(card: str) -> None:
+    text = (Path(__file__).parent.parent / "model_cards" / card / "README.md").read_text()
+    truth = -arzoo_structured.true_log_prob(arzoo.get_dataset(card.partition("-")[2]), "test").double().mean()
+    assert f"its own density measures {truth:.3f} nats on the same test rows" in text
+
+
 def test_a_unigram_has_the_perplexity_that_is_known() -> None:
     train, _, test = real("newsgroups_bow")
     counts, bags = train.x.double().sum(0), test.x.double()

@@ -239,7 +239,9 @@ def make_push(
     Returns:
         What was done, and the head of the branch that is now this; None if it is not.
     """
-    if any(file.change != "same" for file in changes(contents, remote.files)):
+    files = changes(contents, remote.files)
+    differs = any(file.change != "same" for file in files)
+    if differs:
         _check_parent(api, wish, remote, pushed, known)
     repo_id, revision, url = wish.repo_id, wish.revision, f"{api.endpoint}/{wish.repo_id}"
     is_new = remote.head is None
@@ -253,8 +255,6 @@ def make_push(
             raise PermissionError(f"{repo_id} is on {api.endpoint}, but not for this token; log in: hf auth login")
         if remote.files:  # somebody else made it in between
             raise ValueError(moved(api, repo_id, revision))
-    files = changes(contents, remote.files)
-    differs = any(file.change != "same" for file in files)
     wants_tag = wish.tag is not None and (remote.head is None or is_free(api, repo_id, wish.tag, differs, remote.head))
     difference = card_diff(api, repo_id, contents[CARD], remote)
     commit = pull_request = None

@@ -26,7 +26,7 @@ from arzoo.recipe import TrainConfig
 
 DATASET = "newsgroups_bow"
 TOPICS = (50, 200)
-# Hidden units and weight decays; the full softmax takes twenty times as long as the tree.
+# Hidden units and weight decays; the full softmax takes many times as long as the tree.
 SIZES = {"tree": ((50, 0.1), (200, 0.1)), "full": ((50, 0.1),)}
 # Perplexities of other preparations of 20 Newsgroups: 2,000 words, but not these; Larochelle & Lauly 2012 (LDA with 50
 # and 200 topics, DocNADE tree) and Gupta et al. 2019, arXiv:1809.06709 (DocNADE full softmax, 200 topics).
