@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from arzoo_deep_nade import ConvNADE, ConvNADEConfig, DeepNADE, DeepNADEConfig
-from arzoo_deep_nade.orderless import FullPass, Orderless
+from arzoo_deep_nade.orderless import Orderless
 from torch import Tensor, nn
 
 import arzoo
@@ -119,17 +119,32 @@ def test_the_parameters_of_the_papers() -> None:
     assert num_parameters(model) == connected + kernels + 7 * 64 + 1
 
 
-def test_deep_nade_keeps_its_first_layer_up_to_date() -> None:
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        (DeepNADE, {"event_shape": (7,), "num_categories": 3, "hidden_sizes": (9, 8, 7)}),
+        (ConvNADE, {"event_shape": (1, 5, 4), "hidden_sizes": (6,), "num_channels": 3, "kernel_sizes": (3,)}),
+        (ConvNADE, {"event_shape": (1, 6, 9), "hidden_sizes": (6,), "num_channels": 2, "kernel_sizes": (3, 2, 2)}),
+        (
+            ConvNADE,
+            {"event_shape": (2, 4, 3), "num_categories": 3, "hidden_sizes": (6,), "num_channels": 3}
+            | {"kernel_sizes": (2, 1)},
+        ),
+    ],
+)
+def test_evidence_is_kept_up_to_date(family: Any, fields: dict[str, Any]) -> None:
     """Whatever is known in whatever row, and however it came to be known, the outputs are those of a full pass."""
-    model = build(DeepNADE, event_shape=(7,), num_categories=3, hidden_sizes=(9, 8, 7))
-    x = events(model, 12)
-    known = torch.rand(12, 7, generator=torch.Generator().manual_seed(0)) < 0.4
-    fast, slow = model.evidence(x, known), FullPass(model, x, known)
-    for site in [3, 0, 6, 5, 1, 2, 4]:
-        for other in range(7):
-            torch.testing.assert_close(fast.outputs(other), slow.outputs(other), atol=1e-5, rtol=1e-5)
-        fast.add(site, x[:, site])
-        slow.add(site, x[:, site])
+    model = build(family, **fields)
+    dims, draw = model.config.dims, torch.Generator().manual_seed(0)
+    x = events(model, 12).flatten(1)
+    for known in (torch.rand(12, dims, generator=draw) < 0.4, torch.zeros(12, dims, dtype=torch.bool)):
+        evidence = model.evidence(x, known)
+        for site in torch.randperm(dims, generator=draw).tolist():
+            outputs = model.outputs(x, known)
+            for other in range(dims):
+                torch.testing.assert_close(evidence.outputs(other), outputs[:, other], atol=1e-5, rtol=1e-5)
+            evidence.add(site, x[:, site])
+            known[:, site] = True
 
 
 @pytest.mark.parametrize(("family", "fields"), SMALL)

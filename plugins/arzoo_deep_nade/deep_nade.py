@@ -7,10 +7,9 @@ every example.  Several orders are one density: EoNADE, the average of their pro
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .orderless import Evidence, Orderless, OrderlessConfig
+from .orderless import Orderless, OrderlessConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,33 +39,3 @@ class DeepNADE(Orderless):
 
     def outputs(self, x: Tensor, known: Tensor) -> Tensor:
         return self.fully_connected(self.inputs(x, known))
-
-    def evidence(self, x: Tensor, known: Tensor) -> Evidence:
-        return _Incremental(self, x, known)
-
-
-class _Incremental(Evidence):
-    """Keeps the first layer's activation, to which a known scalar adds one row a number, and asks for one output."""
-
-    def __init__(self, model: DeepNADE, x: Tensor, known: Tensor) -> None:
-        first, *self._middle = model.hidden
-        assert isinstance(first, nn.Linear)
-        self._scalars = model.scalars
-        self._a = first(model.inputs(x, known).flatten(1))  # (B, H)
-        self._first = first.weight.t().contiguous().view(x.shape[1], -1, self._a.shape[1]).unbind()  # D of (R + 1, H)
-        self._last = model.output.weight.view(x.shape[1], -1, model.output.in_features).mT.unbind()  # D of (H, O)
-        self._bias = model.output.bias.view(x.shape[1], -1).unbind()
-        self._ones = self._a.new_ones(len(x), 1)
-        self._new = (~known).float().t().unsqueeze(-1).unbind() if bool(known.any()) else None  # D of (B, 1)
-
-    def outputs(self, site: int) -> Tensor:
-        h = self._a.relu()
-        for layer in self._middle:
-            h = layer(h).relu_()
-        return torch.addmm(self._bias[site], h, self._last[site])
-
-    def add(self, site: int, values: Tensor) -> None:
-        inputs = torch.cat([self._scalars.encode(values), self._ones], 1)  # (B, R + 1)
-        if self._new is not None:
-            inputs *= self._new[site]
-        self._a.addmm_(inputs, self._first[site])

@@ -6,7 +6,7 @@ p(x | o); averaged over K orders it is EoNADE, p(x) = 1/K sum_k p(x | o_k).
 
 import copy
 import dataclasses
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +20,8 @@ import arzoo
 from arzoo.decoding import Sharpening, walk
 from arzoo.model import Context, NamedContext
 from arzoo.scalars import Scalars, discrete_scalars
+
+from .evidence import Evidence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,37 +42,6 @@ class OrderlessConfig(arzoo.ModelConfig):
             raise ValueError(f"hidden_sizes must be one or more positive numbers, got {self.hidden_sizes}")
         if self.num_orders < 1:
             raise ValueError(f"num_orders must be at least 1, got {self.num_orders}")
-
-
-class Evidence(ABC):
-    """What is known of a batch of events, which differs from row to row, and what the network says given that."""
-
-    @abstractmethod
-    def outputs(self, site: int) -> Tensor:
-        """Of one site, shape (B, O)."""
-
-    @abstractmethod
-    def add(self, site: int, values: Tensor) -> None:
-        """Makes a site known; its values, shape (B,), must be the old ones in rows that know it already."""
-
-
-class FullPass(Evidence):
-    """Asks the whole network for every site.
-
-    Arguments:
-        x: Shape (B, D); any valid values where not known.
-        known: Boolean, shape (B, D).
-    """
-
-    def __init__(self, model: "Orderless", x: Tensor, known: Tensor) -> None:
-        self._model, self._x, self._known = model, x.clone(), known.clone()
-
-    def outputs(self, site: int) -> Tensor:
-        return self._model.outputs(self._x, self._known)[:, site]
-
-    def add(self, site: int, values: Tensor) -> None:
-        self._x[:, site] = values
-        self._known[:, site] = True
 
 
 class Orderless(arzoo.Autoregressive):
@@ -143,7 +114,7 @@ class Orderless(arzoo.Autoregressive):
 
     def evidence(self, x: Tensor, known: Tensor) -> Evidence:
         """Where a walk begins; arguments as of `inputs`."""
-        return FullPass(self, x, known)
+        return Evidence(self, x, known)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Context = None) -> None:
