@@ -65,20 +65,34 @@ def measure_all(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, dic
     """
     screen = Console(stderr=True, highlight=False)
     results = {}
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        pending = {pool.submit(measure, cell, folder / cell.name): cell for cell in cells}
-        with Progress(console=screen) as bars:
-            task = bars.add_task("cells", total=len(cells))
-            for future in as_completed(pending):
-                name = pending[future].name
-                try:
-                    results[name] = future.result()
-                except Exception as error:  # one cell must not cost the others
-                    screen.print(f"{name} failed: {error}; see {folder / name}/*.log")
-                else:
-                    screen.print(f"{name}: {results[name]['value']:.3f} ({results[name]['candidate']})")
-                bars.advance(task)
+    for name, result in in_parallel({cell.name: (measure, cell, folder / cell.name) for cell in cells}, jobs, screen):
+        results[name] = result
+        screen.print(f"{name}: {result['value']:.3f} ({result['candidate']})")
     return results
+
+
+def in_parallel(
+    work: Mapping[str, tuple[Callable[..., Any], *tuple[Any, ...]]], jobs: int, screen: Console
+) -> Iterator[tuple[str, Any]]:
+    """Makes calls in processes of one thread each, and gives the results as they come, by name.
+
+    Arguments:
+        work: For each name a function and its arguments.
+        screen: Shows progress, and the reason of what failed: one failure must not cost the others.
+    """
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        pending = {pool.submit(*call): name for name, call in work.items()}
+        with Progress(console=screen) as bars:
+            task = bars.add_task("done", total=len(pending))
+            for future in as_completed(pending):
+                name = pending[future]
+                try:
+                    result = future.result()
+                except Exception as error:
+                    screen.print(f"{name} failed: {error}")
+                else:
+                    yield name, result
+                bars.advance(task)
 
 
 def measure(cell: Cell, folder: Path) -> dict[str, Any]:
@@ -109,8 +123,7 @@ def write_page(path: Path, about: str, table: str, results: Mapping[str, dict[st
         table: Markdown.
     """
     hours = sum(result["cpu_seconds"] for result in results.values()) / 3600
-    environment = f"arzoo {version('arzoo')}, torch {torch.__version__}, on {processor()}, one thread a training"
-    lines = [about, table, f"{environment}; {hours:.1f} CPU hours for the models chosen.\n", "## What was chosen\n"]
+    lines = [about, table, environment(hours), "## What was chosen\n"]
     lines += ["| cell | chosen | of | validation | test | parameters | CPU s |", "|---|---|---:|---:|---:|---:|---:|"]
     for name, result in sorted(results.items()):
         validation = result["validations"][result["candidate"]]
@@ -122,6 +135,12 @@ def write_page(path: Path, about: str, table: str, results: Mapping[str, dict[st
     text = "\n".join(lines) + "\n"
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def environment(hours: float) -> str:
+    """A line that says what made a page."""
+    program = f"arzoo {version('arzoo')}, torch {torch.__version__}, on {processor()}, one thread a training"
+    return f"{program}; {hours:.1f} CPU hours for the models shown.\n"
 
 
 def _train(recipe: arzoo.Recipe, folder: Path) -> float:
