@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from arzoo.checkpoints import list_checkpoints as list_checkpoints
     from arzoo.data import DatasetSpec as DatasetSpec
     from arzoo.data import TensorData as TensorData
-    from arzoo.data import load_data as load_data
+    from arzoo.data_loading import load_data as load_data
     from arzoo.decoding import Decoder as Decoder
     from arzoo.evaluation import evaluate as evaluate
     from arzoo.hookspecs import hookimpl as hookimpl
@@ -55,7 +55,7 @@ _MODULES = {
     "list_families": "registry",
     "list_plugins": "registry",
     "load": "loading",
-    "load_data": "data",
+    "load_data": "data_loading",
     "load_recipe": "recipe",
     "pull": "hub",
     "push": "hub",

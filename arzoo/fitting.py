@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from arzoo import console, loading, provenance
-from arzoo.data import load_data
+from arzoo.data_loading import load_data
 from arzoo.evaluation import evaluate
 from arzoo.recipe import FitConfig, Recipe
 from arzoo.reporting import LINE_SECONDS

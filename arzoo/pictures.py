@@ -9,7 +9,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from arzoo.data import quantize
+from arzoo.data_decoding import quantize
 from arzoo.files import replacing
 
 _GAP = 2  # pixels between images

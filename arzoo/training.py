@@ -22,7 +22,8 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from arzoo import loading, pictures, provenance
-from arzoo.data import TensorData, epoch_order, load_data
+from arzoo.data import TensorData, epoch_order
+from arzoo.data_loading import load_data
 from arzoo.evaluation import evaluate, model_context
 from arzoo.files import replacing
 from arzoo.fitting import fit

@@ -1,7 +1,8 @@
 """Tables of bits: the sets of the NADE paper, and the Density Estimation Benchmark Datasets."""
 
 from arzoo import hookimpl
-from arzoo.data import DatasetSpec, decode_vectors
+from arzoo.data import DatasetSpec
+from arzoo.data_decoding import decode_vectors
 
 _UCI = "https://archive.ics.uci.edu/dataset"
 _NADE = "The training, validation and test rows of Larochelle & Murray 2011."

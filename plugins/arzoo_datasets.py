@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from arzoo import hookimpl
-from arzoo.data import DatasetSpec, Examples, decode_images
+from arzoo.data import DatasetSpec, Examples
+from arzoo.data_decoding import decode_images
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -5,7 +5,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from arzoo import hookimpl
-from arzoo.data import DatasetSpec, decode_vectors, load_data
+from arzoo.data import DatasetSpec
+from arzoo.data_decoding import decode_vectors
+from arzoo.data_loading import load_data
 
 _BNLEARN = "https://www.bnlearn.com/bnrepository/"
 _ISING = "https://en.wikipedia.org/wiki/Ising_model"

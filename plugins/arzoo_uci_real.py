@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from arzoo import hookimpl
-from arzoo.data import DatasetSpec, Examples, read_vectors
+from arzoo.data import DatasetSpec, Examples
+from arzoo.data_decoding import read_vectors
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -8,7 +8,8 @@ NAME is a data set, mnist if it is left out.
 import sys
 import time
 
-from arzoo.data import TensorData, epoch_order, load_data
+from arzoo.data import TensorData, epoch_order
+from arzoo.data_loading import load_data
 
 BATCH_SIZE = 128
 EPOCHS = 5

@@ -20,7 +20,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from arzoo.data import DatasetSpec, Examples, TensorData, _read_cache, decode_images, epoch_order, load_data
+from arzoo.data import DatasetSpec, Examples, TensorData, epoch_order
+from arzoo.data_decoding import decode_images
+from arzoo.data_loading import _read_cache, load_data
 from arzoo.files import replacing
 
 CARD = """\
@@ -101,7 +103,7 @@ def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("arzoo.data._decode", refuse)
+    monkeypatch.setattr("arzoo.data_loading._decode", refuse)
 
 
 def test_images_come_out_as_they_went_in(repo: Path) -> None:

@@ -11,6 +11,8 @@ PLUGINS = {path.stem for path in (ROOT / "plugins").iterdir() if path.stem.start
 PUBLIC = {
     "arzoo",
     "arzoo.data",
+    "arzoo.data_decoding",
+    "arzoo.data_loading",
     "arzoo.decoding",
     "arzoo.degree_decoder",
     "arzoo.distributions",

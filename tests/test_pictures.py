@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from arzoo.data import quantize
+from arzoo.data_decoding import quantize
 from arzoo.pictures import grid, likelihood_map, read_image, save_png, training_curve
 
 

@@ -32,7 +32,7 @@ from torch import nn
 
 import arzoo
 from arzoo import DatasetSpec, hookimpl
-from arzoo.data import decode_images
+from arzoo.data_decoding import decode_images
 from arzoo.distributions import Bernoulli
 
 

@@ -25,7 +25,9 @@ from torch import Tensor
 
 import arzoo
 from arzoo import testing
-from arzoo.data import DatasetSpec, TensorData, decode_vectors, load_data
+from arzoo.data import DatasetSpec, TensorData
+from arzoo.data_decoding import decode_vectors
+from arzoo.data_loading import load_data
 from arzoo.recipe import Recipe, TrainConfig
 
 SPLITS = ("train", "validation", "test")

@@ -40,9 +40,9 @@ ABOUT = """# Caltech-101 silhouettes and Omniglot
 
 Negative log-likelihood in nats an image of 28x28 bits of the test split, with the standard error over its images; lower
 is better.  Every figure is the exact likelihood of one density: FVSBN, NADE and MADE in the order of the rows, DeepNADE
-and ConvNADE in one random order.  Candidates were chosen by the validation split.  Chen et al. 2017, arXiv:1611.02731, have 89.26 for a small
-PixelCNN on Caltech-101 and quote 100.0 for a NADE trained by importance sampling.  The drawings of Omniglot are not
-the file that published figures are of, so they can be compared among themselves alone.
+and ConvNADE in one random order.  Candidates were chosen by the validation split.  Chen et al. 2017, arXiv:1611.02731,
+have 89.26 for a small PixelCNN on Caltech-101 and quote 100.0 for a NADE trained by importance sampling.  The drawings
+of Omniglot are not the file that published figures are of, so they can be compared among themselves alone.
 """
 
 
