@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from arzoo.metrics import Evaluation as Evaluation
     from arzoo.model import Model as Model
     from arzoo.model import ModelConfig as ModelConfig
+    from arzoo.receptive_fields import receptive_field as receptive_field
     from arzoo.recipe import Recipe as Recipe
     from arzoo.recipe import load_recipe as load_recipe
     from arzoo.registry import create_model as create_model
@@ -59,6 +60,7 @@ _MODULES = {
     "load_recipe": "recipe",
     "pull": "hub",
     "push": "hub",
+    "receptive_field": "receptive_fields",
     "train": "training",
 }
 

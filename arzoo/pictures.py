@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from math import ceil, sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from arzoo.data_decoding import quantize
 from arzoo.files import replacing
+
+if TYPE_CHECKING:
+    from arzoo.receptive_fields import ReceptiveField
 
 _GAP = 2  # pixels between images
 _GROUND = 128  # grey level of the gaps: neither ink nor paper
@@ -61,6 +65,30 @@ def likelihood_map(site_log_prob: Tensor, columns: int | None = None, scale: int
     top = max(float(np.quantile(finite, 0.995)), 1e-6) if finite.size else 1.0
     colours = colormaps["magma"](np.clip(cost / top, 0, 1), bytes=True)  # (N, H, W, 4)
     return _tile(colours[..., :3], columns, scale)
+
+
+def receptive_field(field: "ReceptiveField", scale: int = 8) -> Image.Image:
+    """What a pixel sees: dark red to bright yellow by influence, on a scale of logarithms.
+
+    Arguments:
+        scale: Pixels of the picture for one of the image, each way.
+
+    Returns:
+        The picture, in mode RGB: the pixel itself is green, what comes after it grey, and blue what comes before it and
+        is not seen.
+    """
+    from matplotlib import colormaps
+
+    seen, before = field.seen.numpy(), field.before.numpy()
+    colours = np.full((*before.shape, 3), _GROUND, dtype=np.uint8)
+    colours[before] = (40, 80, 220)
+    influence = np.log(field.influence.numpy()[seen])
+    if influence.size:
+        low, high = influence.min(), max(influence.max(), influence.min() + 1e-6)
+        shade = 0.25 + 0.75 * (influence - low) / (high - low)
+        colours[seen] = colormaps["inferno"](shade, bytes=True)[:, :3]
+    colours[field.pixel] = (0, 200, 80)
+    return _tile(colours[None], 1, scale)
 
 
 def read_image(path: str | os.PathLike[str], event_shape: tuple[int, ...], num_categories: int) -> Tensor:

@@ -24,7 +24,7 @@ import arzoo
 from arzoo import cli, pictures, registry, testing
 from arzoo.cli import choices
 
-COMMANDS = ("list", "info", "sample", "complete", "eval", "verify", "card", "train", "pull", "push", "plugins")
+COMMANDS = ("list", "info", "sample", "complete", "map", "eval", "verify", "card", "train", "pull", "push", "plugins")
 
 
 def run(*arguments: str) -> Any:
@@ -236,11 +236,34 @@ def test_completion_with_a_mask_says_that_it_is_not_exact(checkpoint: Path) -> N
 # ---- device, context
 
 
-@pytest.mark.parametrize("command", [["sample"], ["complete"], ["eval"], ["verify"]])
+def test_a_map_says_what_the_image_costs_and_where(checkpoint: Path) -> None:
+    event = write_digit(Path("digit.png"))
+    text = output("map", NAME, "digit.png")
+    model = arzoo.load(NAME)
+    assert isinstance(model, arzoo.Autoregressive)
+    with torch.no_grad():
+        costs = -model.site_log_prob(event[None])[0, 0].numpy()
+    nats = float(costs.sum(dtype=float))
+    assert text.startswith(f"{nats:.2f} nats, {nats / 784 / math.log(2):.3f} bits/dim: digit-map.png")
+    brightness = np.array(Image.open("digit-map.png")).astype(int).sum(2)[::8, ::8]
+    assert brightness.shape == (28, 28)
+    assert (np.diff(brightness.flatten()[costs.flatten().argsort()]) >= 0).all()
+
+
+def test_a_receptive_field_is_drawn_and_counted(checkpoint: Path) -> None:
+    text = output("info", NAME, "--receptive-field", "field.png")
+    assert re.match(r"pixel 14, 14 sees \d+ of the 406 pixels before it", text)
+    assert np.array(Image.open("field.png")).shape == (224, 224, 3)
+    facts = json.loads(output("info", NAME, "--receptive-field", "field.png", "--json"))
+    assert facts["pixels_before"] == 406 and facts["picture"] == "field.png"
+    assert "must end in .png" in refusal("info", NAME, "--receptive-field", "field.jpg")
+
+
+@pytest.mark.parametrize("command", [["sample"], ["complete"], ["map"], ["eval"], ["verify"]])
 def test_a_device_that_is_not_there_is_refused(checkpoint: Path, command: list[str]) -> None:
     toy_zoo.measure(checkpoint)
     write_digit(Path("digit.png"))
-    arguments = [*command, NAME, *(["digit.png"] if command == ["complete"] else [])]
+    arguments = [*command, NAME, *(["digit.png"] if command in (["complete"], ["map"]) else [])]
     there = "cpu" if not torch.accelerator.is_available() else "cpu, "
     for device in ("tpu", "cuda:99", "cpu:1", ""):
         text = refusal(*arguments, "--device", device)
@@ -519,6 +542,8 @@ def test_interrupted_training_says_how_it_goes_on(checkpoint: Path, monkeypatch:
         (["complete", NAME, "nowhere.png"], "nowhere.png: No such file"),
         (["complete", NAME, "small.png"], "small.png has 14x28 pixels, must have 28x28"),
         (["complete", NAME, "text.png"], "text.png is no image"),
+        (["map", NAME, "small.png"], "small.png has 14x28 pixels, must have 28x28"),
+        (["map", NAME, "digit.png", "-o", "a.npy"], "a.npy must end in .png"),
         (["complete", NAME, "digit.png", "--mask", "small.png"], "small.png has 14x28 pixels"),
         (["complete", NAME, "digit.png", "--rows", "29"], "--rows must be at most the 28 rows"),
         (["eval", NAME, "--split", "tests"], "has no split 'tests', only train, validation, test"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -63,12 +64,20 @@ def info(
         str, typer.Argument(help="A checkpoint, its folder, a repository of the Hub, a family, or a data set.")
     ],
     revision: Revision = None,
+    receptive_field: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw what the middle pixel of a checkpoint's images depends on."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Describes a checkpoint, a family or a data set.
 
     Example: arzoo info pixelcnn
+
+    A picture of the blind spot: arzoo info pixelcnn-binarized_mnist --receptive-field field.png
     """
+    if receptive_field is not None:
+        return _draw_receptive_field(name, revision, receptive_field, as_json)
     from arzoo import checkpoints, hub, registry, tables
 
     folders = registry.checkpoint_folders()
@@ -95,6 +104,29 @@ def info(
     if as_json:
         return console.show_json(details)
     console.show(tables.details_table(details))
+
+
+def _draw_receptive_field(name: str, revision: str | None, output: Path, as_json: bool) -> None:
+    from arzoo import hub
+
+    console.check_output(output, ".png")
+    folder = hub.locate(name, revision=revision, files=hub.MODEL)
+
+    import arzoo
+    from arzoo import pictures
+
+    model = arzoo.load(folder)
+    if not isinstance(model, arzoo.Autoregressive):
+        raise ValueError(f"{name} has no receptive field: a {model.family} does not go pixel by pixel")
+    with console.progress("looking", 1.0) as advance:
+        field = arzoo.receptive_field(model, progress=lambda share: advance(completed=share))
+    pictures.save_png(pictures.receptive_field(field), output)
+    before, seen = int(field.before.sum()), int(field.seen.sum())
+    facts = {"pixel": field.pixel, "pixels_before": before, "pixels_seen": seen, "picture": str(output)}
+    if as_json:
+        return console.show_json(facts)
+    row, column = field.pixel
+    console.show(f"pixel {row}, {column} sees {seen} of the {before} pixels before it (the others are blue): {output}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`arzoo sample`, `arzoo complete`: what a trained model is for."""
+"""`arzoo sample`, `arzoo complete`, `arzoo map`: what a trained model is for."""
 
 from __future__ import annotations
 
@@ -143,6 +143,48 @@ def complete(
     pictures.save_png(pictures.grid(result.events, levels), output)
     typer.echo(f"{number} completions in {output}, {time.perf_counter() - started:.1f} s")
     typer.echo(f"{'exact' if result.exact else 'not exact'}: drawn from {result.density}")
+
+
+@app.command("map")
+def map_(
+    name: Name,
+    image: Annotated[Path, typer.Argument(help="Of the size that the checkpoint is for.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A .png.  [default: IMAGE-map.png]")] = None,
+    context: Contexts = None,
+    device: Device = "auto",
+    revision: Revision = None,
+) -> None:
+    """Shows where the likelihood of an image comes from: bright pixels surprise the model.
+
+    Example: arzoo map pixelcnn-cifar10 frog.png -o map.png
+    """
+    from arzoo import hub
+
+    folder = hub.locate(name, revision=revision, files=hub.MODEL)
+
+    import math
+
+    import torch
+
+    import arzoo
+    from arzoo import pictures
+    from arzoo.cli.choices import find_device, read_context
+
+    where = find_device(device)
+    model = arzoo.load(folder).to(where)
+    condition = read_context(model, context or (), 1)
+    levels = _levels(model.config)
+    if levels is None or not isinstance(model, arzoo.Autoregressive):
+        raise ValueError(f"{name} maps no images: it is a {model.family} of events {model.config.event_shape}")
+    output = output or Path(f"{image.stem}-map.png")
+    console.check_output(output, ".png")
+    _, height, width = shape = model.config.event_shape
+    event = pictures.read_image(image, shape, levels)[None].to(where)  # (1, C, H, W)
+    with torch.no_grad():
+        pixels = model.site_log_prob(event, condition).view(-1, height, width).double().sum(0)  # (H, W)
+    pictures.save_png(pictures.likelihood_map(pixels[None], scale=8), output)
+    nats = -float(pixels.sum())
+    typer.echo(f"{nats:.2f} nats, {nats / model.config.dims / math.log(2):.3f} bits/dim: {output}")
 
 
 def _levels(config: ModelConfig) -> int | None:
