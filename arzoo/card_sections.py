@@ -242,7 +242,8 @@ def _limits(facts: Facts) -> str:
         limits.append("Its likelihoods are lower bounds: the true ones are at least as good.")
     if issubclass(facts.family, Autoregressive):
         limits.append("Sampling goes through the event one site after another.")
-        limits.append("Completion is exact only where what is known comes first in the order of the model.")
+        if facts.family.complete is Autoregressive.complete:  # others know an order for whatever is known
+            limits.append("Completion is exact only where what is known comes first in the order of the model.")
     return "\n".join(["## Limits", "", *(f"- {limit}" for limit in limits)])
 
 

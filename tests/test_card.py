@@ -413,6 +413,13 @@ def test_a_bound_and_a_data_set_of_the_hub_are_told(measured: Path, monkeypatch:
     assert result.metric_name == "Upper bound of the negative log-likelihood, bits/dim"
 
 
+def test_only_a_family_that_cannot_is_said_not_to_complete_anything(tmp_path: Path) -> None:
+    for family in ("nade", "deep_nade"):
+        arzoo.create_model(family, {"event_shape": (4,)}).save_pretrained(tmp_path / family)
+        text = written(tmp_path / family, license="mit")
+        assert ("Completion is exact only where" in text) == (family == "nade")
+
+
 def test_events_that_are_no_images_get_a_card(tmp_path: Path) -> None:
     config = {"event_shape": (4,), "num_categories": 3, "hidden_size": 2}
     arzoo.create_model("nade", config).save_pretrained(tmp_path / "nade-dice")
