@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from arzoo.metrics import Evaluation as Evaluation
     from arzoo.model import Model as Model
     from arzoo.model import ModelConfig as ModelConfig
+    from arzoo.receptive_fields import ReceptiveField as ReceptiveField
     from arzoo.receptive_fields import receptive_field as receptive_field
     from arzoo.recipe import Recipe as Recipe
     from arzoo.recipe import load_recipe as load_recipe
@@ -43,6 +44,7 @@ _MODULES = {
     "Evaluation": "metrics",
     "Model": "model",
     "ModelConfig": "model",
+    "ReceptiveField": "receptive_fields",
     "Recipe": "recipe",
     "TensorData": "data",
     "create_model": "registry",

@@ -40,6 +40,20 @@ class MaskedLinear(nn.Linear):
         return F.linear(x, weight, self.masked_bias(mask))
 
 
+def group_mask(in_channels: int, out_channels: int, num_groups: int, *, include_self: bool) -> Tensor:
+    """Which channels see which, boolean (out_channels, in_channels): a group those before it, or up to itself.
+
+    Raises:
+        ValueError: Channels cannot be split into so many equal groups.
+    """
+    for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+        if channels % num_groups:
+            raise ValueError(f"{name} must be divisible by the {num_groups} colour groups, got {channels}")
+    into = torch.arange(in_channels) * num_groups // in_channels
+    out = torch.arange(out_channels) * num_groups // out_channels
+    return into[None] <= out[:, None] if include_self else into[None] < out[:, None]
+
+
 class MaskedConv2d(nn.Module):
     """A convolution that sees the rows above, the columns to the left and, by channel groups, its own pixel.
 
@@ -60,19 +74,15 @@ class MaskedConv2d(nn.Module):
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
-        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels % num_groups:
-                raise ValueError(f"{name} must be divisible by the {num_groups} colour groups, got {channels}")
+        centre = group_mask(in_channels, out_channels, num_groups, include_self=include_self)
         reach = kernel_size // 2
         conv = nn.Conv2d(in_channels, out_channels, (reach + 1, kernel_size))
         self.reach = reach
+        self.columns = (-reach, reach)
         self.weight = conv.weight  # (out, in, reach + 1, kernel_size)
         self.bias = conv.bias
-        into = torch.arange(in_channels) * num_groups // in_channels
-        out = torch.arange(out_channels) * num_groups // out_channels
         mask = torch.ones_like(conv.weight)
         mask[:, :, -1, reach + 1 :] = 0
-        centre = into[None] <= out[:, None] if include_self else into[None] < out[:, None]
         mask[:, :, -1, reach] = centre.to(mask.dtype)
         self.register_buffer("mask", mask, persistent=False)
 
@@ -90,4 +100,51 @@ class MaskedConv2d(nn.Module):
         """
         if self.reach:
             x = F.pad(x, (self.reach, self.reach, self.reach, 0))
+        return F.conv2d(x, self.masked_weight(), self.bias)
+
+
+class WindowConv2d(nn.Conv2d):
+    """A convolution that sees a window of rows and columns, counted from its pixel: only what it sees is computed.
+
+    Arguments:
+        rows: The first and the last row: (-2, -1) for the two above, (0, 0) for the pixel's own.
+        columns: The first and the last column.
+        centre: Which inputs an output sees at the last tap, the pixel itself, boolean (out_channels, in_channels);
+            None for all.
+    """
+
+    mask: Tensor | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        centre: Tensor | None = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, (rows[1] - rows[0] + 1, columns[1] - columns[0] + 1))
+        self.rows, self.columns = rows, columns
+        mask = None
+        if centre is not None:
+            mask = torch.ones_like(self.weight)
+            mask[:, :, -1, -1] = centre.to(mask.dtype)
+        self.register_buffer("mask", mask, persistent=False)
+
+    def masked_weight(self) -> Tensor:
+        """Shape (out_channels, in_channels, rows, columns)."""
+        return self.weight if self.mask is None else self.weight * self.mask
+
+    def forward(self, x: Tensor) -> Tensor:
+        """
+        Arguments:
+            x: Shape (B, in_channels, H, W).
+
+        Returns:
+            Shape (B, out_channels, H, W).
+        """
+        around = (-self.columns[0], self.columns[1], -self.rows[0], self.rows[1])
+        if any(around):
+            x = F.pad(x, around)
         return F.conv2d(x, self.masked_weight(), self.bias)

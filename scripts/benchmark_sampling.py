@@ -5,14 +5,15 @@ Usage: python scripts/benchmark_sampling.py [--batch-size 64] [--repeats 3] [CHE
 One run measures everything, so the ratios hold on any machine: a matrix product as the yardstick, then for each model
 the median CPU seconds of one pass over the batch (all conditionals of given images), of sampling a batch with the
 model's decoder, and of the naive walk, which is a pass a site (timed on a few sites and multiplied).  Without
-checkpoints the models are FVSBN, NADE, MADE of one, two and four layers and DeepNADE of 784 sites with layers of 500
-hidden units, a PixelCNN on 28x28 bits, and the installed `pixelcnn-*` checkpoints.
+checkpoints the models are new ones of every family that has been timed elsewhere, named with their events and sizes,
+and the installed `pixelcnn-*` checkpoints.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -22,6 +23,22 @@ import arzoo
 from arzoo.decoding import NaiveDecoder, Sharpening, walk
 
 NAIVE_SITES = 3
+VECTOR: Mapping[str, Any] = {"event_shape": (784,)}
+IMAGE: Mapping[str, Any] = {"event_shape": (1, 28, 28)}
+MODELS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "fvsbn 784": ("fvsbn", {**VECTOR}),
+    "nade 784, 500": ("nade", {**VECTOR, "hidden_size": 500}),
+    "made 784, 500": ("made", {**VECTOR, "hidden_sizes": (500,)}),
+    "made 784, 2 x 500": ("made", {**VECTOR, "hidden_sizes": (500,) * 2}),
+    "made 784, 4 x 500": ("made", {**VECTOR, "hidden_sizes": (500,) * 4}),
+    "deep_nade 784, 500": ("deep_nade", {**VECTOR, "hidden_sizes": (500,)}),
+    "pixelcnn 28x28, 64 x 8": ("pixelcnn", {**IMAGE, "hidden_size": 64, "num_blocks": 8, "head_size": 128}),
+    "row_lstm 28x28, 16 x 7": ("row_lstm", {**IMAGE}),
+    "diagonal_bilstm 28x28, 16 x 7": ("diagonal_bilstm", {**IMAGE}),
+    "gated_pixelcnn 28x28, 128 x 10": ("gated_pixelcnn", {**IMAGE}),
+    "image_gpt 28x28, 128 x 4": ("image_gpt", {**IMAGE}),
+    "image_transformer 28x28, 128 x 4": ("image_transformer", {**IMAGE}),
+}
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
@@ -37,18 +54,10 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 
 def models(names: list[str]) -> Iterator[tuple[str, arzoo.Autoregressive]]:
     if not names:
-        binary = {"event_shape": (784,)}
-        yield "fvsbn 784", arzoo.create_model("fvsbn", binary)
-        yield "nade 784, 500", arzoo.create_model("nade", {**binary, "hidden_size": 500})
-        for depth in (1, 2, 4):
-            sizes = (500,) * depth
-            yield (
-                f"made 784, {'-'.join(map(str, sizes))}",
-                arzoo.create_model("made", {**binary, "hidden_sizes": sizes}),
-            )
-        yield "deep_nade 784, 500", arzoo.create_model("deep_nade", {**binary, "hidden_sizes": (500,)})
-        image = {"event_shape": (1, 28, 28), "hidden_size": 64, "num_blocks": 8, "head_size": 128}
-        yield "pixelcnn 28x28, 64 x 8", arzoo.create_model("pixelcnn", image)
+        for name, (family, fields) in MODELS.items():
+            model = arzoo.create_model(family, fields).eval()
+            assert isinstance(model, arzoo.Autoregressive)
+            yield name, model
         names = [info.name for info in arzoo.list_checkpoints() if info.family == "pixelcnn"]
     for name in names:
         yield name, arzoo.load(name)

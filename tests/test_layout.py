@@ -10,14 +10,17 @@ ROOT = Path(__file__).parent.parent
 PLUGINS = {path.stem for path in (ROOT / "plugins").iterdir() if path.stem.startswith("arzoo_")}
 PUBLIC = {
     "arzoo",
+    "arzoo.attention",
     "arzoo.data",
     "arzoo.data_decoding",
     "arzoo.data_loading",
     "arzoo.decoding",
     "arzoo.degree_decoder",
     "arzoo.distributions",
+    "arzoo.levels",
     "arzoo.model",
     "arzoo.nn",
+    "arzoo.pixel_decoding",
     "arzoo.scalars",
 }
 

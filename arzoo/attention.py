@@ -1,0 +1,140 @@
+"""Causal self-attention: Transformer blocks over whole sequences, and the same a position at a time.
+
+Attention Is All You Need, Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, in the pre-normalised form of GPT-2.
+A sequence is shifted by who embeds it: position t of the input tells of what came before t.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Local:
+    """Positions in blocks of their own: each attends to those before it in its block and in the memory before that.
+
+    Image Transformer, Parmar et al. 2018, https://arxiv.org/abs/1802.05751, section 3.3, one dimension.
+
+    Attributes:
+        block_size: Positions of a block.
+        memory_size: Positions before a block that all of it attends to.
+    """
+
+    block_size: int
+    memory_size: int
+
+    def begin(self, position: int) -> int:
+        """The first position that this one attends to."""
+        return max(0, position // self.block_size * self.block_size - self.memory_size)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of every position to itself and to those before it.
+
+    Arguments:
+        hidden_size: Features d of a position; divisible by num_heads.
+        local: Which of those before it; None for all.
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int, local: Local | None = None) -> None:
+        super().__init__()
+        if hidden_size % num_heads:
+            raise ValueError(f"hidden_size must be a multiple of the {num_heads} heads, got {hidden_size}")
+        self.num_heads, self.local = num_heads, local
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.out = nn.Linear(hidden_size, hidden_size)
+
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of positions (B, T, d), shape (B, heads, T, d / heads) each."""
+        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        return q, k, v
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        q, k, v = self.heads(x)
+        if self.local is None:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            y = _local_attention(q, k, v, self.local)
+        return self.out(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def _local_attention(q: Tensor, k: Tensor, v: Tensor, local: Local) -> Tensor:
+    """Attention block by block, shapes (B, heads, T, d / heads)."""
+    length, size, memory = q.shape[2], local.block_size, local.memory_size
+    num_blocks = -(-length // size)
+    padding = num_blocks * size - length
+    q = F.pad(q, (0, 0, 0, padding)).unflatten(2, (num_blocks, size))
+    k, v = (F.pad(part, (0, 0, memory, padding)).unfold(2, memory + size, size).mT for part in (k, v))
+    query = torch.arange(size, device=q.device)[:, None]
+    key = torch.arange(memory + size, device=q.device) - memory  # counted from the block's first position
+    block = torch.arange(num_blocks, device=q.device)[:, None, None]
+    seen = (key <= query) & (key + block * size >= 0)  # (blocks, size, memory + size)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen).flatten(2, 3)[:, :, :length]
+
+
+class TransformerBlock(nn.Module):
+    """x + attention(norm(x)), then x + MLP(norm(x)).
+
+    Arguments:
+        dropout: Share of either branch's features that training hides.
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int, dropout: float = 0.0, local: Local | None = None) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(hidden_size)
+        self.attention = SelfAttention(hidden_size, num_heads, local)
+        self.mlp_norm = nn.LayerNorm(hidden_size)
+        self.up = nn.Linear(hidden_size, 4 * hidden_size)
+        self.down = nn.Linear(4 * hidden_size, hidden_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        x = x + self.dropout(self.attention(self.attention_norm(x)))
+        return x + self.mlp(x)
+
+    def mlp(self, x: Tensor) -> Tensor:
+        """What the second branch adds, (..., d) -> (..., d)."""
+        return self.dropout(self.down(F.gelu(self.up(self.mlp_norm(x)))))  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def start_small(blocks: nn.ModuleList) -> None:
+    """Weights of standard deviation 0.02, those that end a branch divided by the root of the number of branches."""
+    for block in blocks:
+        assert isinstance(block, TransformerBlock)
+        ends = (block.attention.out, block.down)
+        for layer in (block.attention.qkv, block.up, *ends):
+            nn.init.normal_(layer.weight, std=0.02 / (2 * len(blocks)) ** 0.5 if layer in ends else 0.02)
+            nn.init.zeros_(layer.bias)
+
+
+class BlockCache:
+    """A Transformer block a position at a time: keys and values of the positions so far are kept.
+
+    Arguments:
+        length: Positions there may be.
+    """
+
+    def __init__(self, block: TransformerBlock, num_samples: int, length: int) -> None:
+        self._block, attention = block, block.attention
+        size = attention.out.in_features // attention.num_heads
+        shape = (num_samples, attention.num_heads, length, size)
+        self._keys, self._values = (attention.out.weight.new_empty(shape) for _ in range(2))
+        self._length = 0
+
+    def step(self, x: Tensor) -> Tensor:
+        """The next position, (B, d) -> (B, d)."""
+        block, attention, t = self._block, self._block.attention, self._length
+        q, k, v = attention.heads(block.attention_norm(x)[:, None])
+        self._keys[:, :, t] = k[:, :, 0]
+        self._values[:, :, t] = v[:, :, 0]
+        self._length = t + 1
+        begin = 0 if attention.local is None else attention.local.begin(t)
+        keys, values = self._keys[:, :, begin : t + 1], self._values[:, :, begin : t + 1]
+        y = F.scaled_dot_product_attention(q, keys, values)  # (B, heads, 1, d / heads)
+        x = x + attention.out(y.flatten(1))
+        return x + block.down(F.gelu(block.up(block.mlp_norm(x))))  # type: ignore[no-any-return]

@@ -1,0 +1,345 @@
+"""Gated and Conditional PixelCNN: Conditional Image Generation with PixelCNN Decoders, van den Oord et al. 2016,
+https://arxiv.org/abs/1606.05328.
+
+Two stacks of layers see every pixel before: the vertical one the rows above, the horizontal one the pixels to the left,
+and of every vertical layer what a 1x1 convolution brings over, the link (section 2.2).  A layer of either stack is
+
+    y = tanh(W_f * x + V_f c) . sigma(W_g * x + V_g c)
+
+with one convolution for both W, and c the one-hot class or a map beside the image (sections 2.1, 2.3).  The horizontal
+stack adds a layer to its input, but for the first, lest a pixel see itself; skips of all layers add up to the head.
+
+The vertical stack is shifted down once: its first kernel ends a row above its pixel.  From there on its row i knows the
+rows above i, whatever the layer, and no link needs a shift of its own.  The colours of a pixel come in order, as groups
+of the horizontal channels: G sees R, B sees R and G; what the rows above say all of them see.  Levels enter and come
+out as `arzoo.levels` says.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.distributions import Distribution
+
+import arzoo
+from arzoo.levels import level_distribution, level_features, level_output, start_at_marginals
+from arzoo.model import Context, NamedContext
+from arzoo.nn import MaskedConv2d, WindowConv2d, group_mask
+
+from .decoder import GatedPixelCNNDecoder
+
+_FIRST_REACH = 3  # of the 7x7 kernels of the first layer
+_MAP = "map"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatedPixelCNNConfig(arzoo.ModelConfig):
+    """
+    Attributes:
+        hidden_size: Features h of each stack.  Divisible by the number of colours.
+        num_layers: Layers behind the first, which has 7x7 kernels.
+        kernel_size: Odd width of their kernels.
+        head_size: Features of the 1x1 layer before the softmax.  Divisible by the number of colours.
+        num_classes: Number of classes that images are conditioned on; None for none.
+        context_name: What the data set calls the classes.
+        class_dropout: Share of the classes that training hides, so that the model learns to do without one too.
+        context_channels: Channels of a map that images are conditioned on, of their height and width; None for none.
+    """
+
+    hidden_size: int = 128
+    num_layers: int = 10
+    kernel_size: int = 3
+    head_size: int = 128
+    num_classes: int | None = None
+    context_name: str = "class"
+    class_dropout: float = 0.0
+    context_channels: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.event_shape) != 3:
+            raise ValueError(f"event_shape must be (channels, height, width), got {self.event_shape}")
+        if not isinstance(self.num_categories, int):
+            raise ValueError(f"num_categories must be one number of levels, got {self.num_categories}")
+        for name in ("hidden_size", "head_size"):
+            size = getattr(self, name)
+            if size < 1 or size % self.event_shape[0]:
+                raise ValueError(f"{name} must be a multiple of the {self.event_shape[0]} channels, got {size}")
+        for name in ("num_layers", "num_classes", "context_channels"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
+        if not 0 <= self.class_dropout < 1:
+            raise ValueError(f"class_dropout must be at least 0 and below 1, got {self.class_dropout}")
+        if self.class_dropout and self.num_classes is None:
+            raise ValueError(f"class_dropout of {self.class_dropout} has no classes to hide; give num_classes")
+        if self.context_name in ("", _MAP):
+            raise ValueError(f"context_name must name the classes, and not as {_MAP!r}, got {self.context_name!r}")
+
+    @property
+    def num_conditions(self) -> int:
+        """Numbers a pixel is conditioned on: the one-hot class, then the map."""
+        return (self.num_classes or 0) + (self.context_channels or 0)
+
+
+def _halves(x: Tensor, colours: int) -> tuple[Tensor, Tensor]:
+    """Two maps (B, C, h / C, H, W) of 2h channels (B, 2h, H, W), which hold both for one colour after the other."""
+    first, second = x.unflatten(1, (colours, 2, -1)).unbind(2)
+    return first, second
+
+
+class _Gate(torch.autograd.Function):
+    """tanh(f) . sigma(g); its backward pass writes both halves of the gradient in place, channels last."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, colours: int) -> Tensor:
+        f, g = _halves(x, colours)
+        tanh, sigma = f.tanh(), g.sigmoid()
+        ctx.save_for_backward(tanh, sigma)
+        return (tanh * sigma).flatten(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        tanh, sigma = ctx.saved_tensors
+        batch, colours, channels, height, width = tanh.shape
+        gradient = gradients[0].unflatten(1, (colours, channels))
+        result = tanh.new_empty(batch, height, width, 2 * colours * channels).permute(0, 3, 1, 2)
+        f, g = _halves(result, colours)
+        torch.ops.aten.tanh_backward.grad_input(gradient * sigma, tanh, grad_input=f)
+        torch.ops.aten.sigmoid_backward.grad_input(gradient * tanh, sigma, grad_input=g)
+        return result, None
+
+
+def _gate(x: Tensor, colours: int) -> Tensor:
+    """(B, h, H, W) of (B, 2h, H, W)."""
+    result: Tensor = _Gate.apply(x, colours)  # type: ignore[no-untyped-call]
+    return result
+
+
+class GatedLayer(nn.Module):
+    """A layer of both stacks.
+
+    Arguments:
+        in_channels: Of what enters the two stacks, each.
+        first: Whether images enter: the vertical kernel ends a row above its pixel, the horizontal one has mask A.
+        last: Whether no layer follows, and the skip is all that is wanted.
+    """
+
+    def __init__(self, in_channels: int, config: GatedPixelCNNConfig, *, first: bool, last: bool) -> None:
+        super().__init__()
+        self.first, self.colours = first, config.event_shape[0]
+        h, n = config.hidden_size, config.num_conditions
+        reach = _FIRST_REACH if first else config.kernel_size // 2
+
+        def own(ins: int, outs: int, include_self: bool) -> Tensor | None:
+            return None if self.colours == 1 else group_mask(ins, outs, self.colours, include_self=include_self)
+
+        end = -1 if first and self.colours == 1 else 0  # mask A leaves nothing of a pixel of one colour
+        self.vertical = WindowConv2d(in_channels, 2 * h, rows=(-reach, -1 if first else 0), columns=(-reach, reach))
+        self.link = nn.Conv2d(2 * h, 2 * h, 1, bias=False)
+        self.horizontal = WindowConv2d(
+            in_channels, 2 * h, rows=(0, 0), columns=(-reach, end), centre=own(in_channels, 2 * h, not first)
+        )
+        self.residual = None if last else WindowConv2d(h, h, rows=(0, 0), columns=(0, 0), centre=own(h, h, True))
+        self.skip = WindowConv2d(h, h, rows=(0, 0), columns=(0, 0), centre=own(h, h, True))
+        self.condition = nn.Conv2d(n, 4 * h, 1, bias=False) if n else None  # for both stacks
+
+    def forward(self, v: Tensor, h: Tensor, conditions: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Arguments:
+            v: What the vertical stack has, shape (B, in_channels, H, W).
+            h: What the horizontal stack has, the same shape.
+            conditions: Shape (B, n, H, W), or (B, n, 1, 1) if the same for all pixels.
+
+        Returns:
+            What both have behind this layer, and the skip, shape (B, h, H, W) each.
+        """
+        v = self.vertical(v)  # (B, 2h, H, W)
+        a = self.link(v) + self.horizontal(h)  # (B, 2h, H, W)
+        if self.condition is not None:
+            above, beside = self.condition(conditions).chunk(2, 1)
+            v, a = v + above, a + beside
+        y = _gate(a, self.colours)
+        if self.residual is None:
+            return v, h, self.skip(y)
+        residual = self.residual(y)
+        return _gate(v, 1), residual if self.first else h + residual, self.skip(y)
+
+
+class GatedPixelCNN(arzoo.Autoregressive):
+    """Images (C, H, W) of K levels; one site a colour of a pixel, pixels row by row, R before G before B.
+
+    Its context is, as the config says, a class under the name `context_name`, integers (B,) from 0 to num_classes - 1,
+    or -1 for none; and a "map", real numbers (B, context_channels, H, W).
+    """
+
+    family = "gated_pixelcnn"
+    config_class = GatedPixelCNNConfig
+    config: GatedPixelCNNConfig
+    features: Tensor
+
+    def __init__(self, config: GatedPixelCNNConfig) -> None:
+        super().__init__(config)
+        colours, h = config.event_shape[0], config.hidden_size
+        assert isinstance(config.num_categories, int)
+        self.levels = config.num_categories
+        self.register_buffer("features", level_features(self.levels), persistent=False)  # (K, F)
+        self.layers = nn.ModuleList(
+            GatedLayer(
+                h if index else colours * self.features.shape[1],
+                config,
+                first=index == 0,
+                last=index == config.num_layers,
+            )
+            for index in range(config.num_layers + 1)
+        )
+        self.head = MaskedConv2d(h, config.head_size, 1, include_self=True, num_groups=colours)
+        self.output = level_output(config.head_size, colours, self.levels)
+
+    @classmethod
+    def tiny_configs(cls) -> Sequence[GatedPixelCNNConfig]:
+        return [
+            GatedPixelCNNConfig(event_shape=(1, 5, 2), hidden_size=3, num_layers=2, head_size=4),
+            GatedPixelCNNConfig(
+                event_shape=(3, 2, 2),
+                hidden_size=3,
+                num_layers=1,
+                head_size=3,
+                num_classes=2,
+                context_name="digit",
+                class_dropout=0.3,
+            ),
+            GatedPixelCNNConfig(
+                event_shape=(3, 2, 1),
+                num_categories=4,
+                hidden_size=6,
+                num_layers=2,
+                kernel_size=5,
+                head_size=3,
+                num_classes=3,
+                context_channels=2,
+            ),
+            GatedPixelCNNConfig(
+                event_shape=(1, 2, 3), num_categories=3, hidden_size=2, num_layers=1, head_size=2, context_channels=1
+            ),
+        ]
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Context = None) -> None:
+        """Starts from the marginal distribution of the levels of each colour."""
+        start_at_marginals(self.output, self.check_events(x), self.levels)
+
+    # ---- context
+
+    @property
+    def context_names(self) -> tuple[str, ...]:
+        label = () if self.config.num_classes is None else (self.config.context_name,)
+        return label if self.config.context_channels is None else (*label, _MAP)
+
+    def example_context(self, num_examples: int, generator: torch.Generator) -> NamedContext:
+        context = {}
+        if self.config.num_classes is not None:
+            labels = torch.randint(-1, self.config.num_classes, (num_examples,), generator=generator)
+            context[self.config.context_name] = labels
+        if self.config.context_channels is not None:
+            shape = (num_examples, self.config.context_channels, *self.config.event_shape[1:])
+            context[_MAP] = torch.randn(shape, generator=generator)
+        return context or None
+
+    def check_context(self, num_examples: int, context: Context) -> NamedContext:
+        named = super().check_context(num_examples, context)
+        if named is None:
+            return None
+        checked = {}
+        if self.config.num_classes is not None:
+            name, top = self.config.context_name, self.config.num_classes - 1
+            labels = named[name]
+            if labels.dim() != 1 or labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+                raise ValueError(
+                    f"context {name} must be integers of shape ({num_examples},),"
+                    f" got {labels.dtype} of shape {tuple(labels.shape)}"
+                )
+            if bool(((labels < -1) | (labels > top)).any()):
+                raise ValueError(
+                    f"context {name} must be 0 to {top}, or -1 for none, got {int(labels.min())} to {int(labels.max())}"
+                )
+            checked[name] = labels.long()
+        if self.config.context_channels is not None:
+            values = named[_MAP]
+            shape = (num_examples, self.config.context_channels, *self.config.event_shape[1:])
+            if tuple(values.shape) != shape or not values.is_floating_point():
+                raise ValueError(
+                    f"context {_MAP} must be real numbers of shape {shape},"
+                    f" got {values.dtype} of shape {tuple(values.shape)}"
+                )
+            if not bool(values.isfinite().all()):
+                raise ValueError(f"context {_MAP} must be finite, got NaN or infinity")
+            checked[_MAP] = values.float()
+        return checked
+
+    def conditions(self, context: NamedContext) -> Tensor | None:
+        """The checked context as channels: (B, n, H, W), or (B, n, 1, 1) if it is a class alone."""
+        if context is None:
+            return None
+        parts = []
+        if self.config.num_classes is not None:
+            one_hot = F.one_hot(context[self.config.context_name] + 1, self.config.num_classes + 1)
+            parts.append(one_hot[:, 1:, None, None].float())  # nothing at all for -1
+        if self.config.context_channels is not None:
+            values = context[_MAP]
+            parts = [part.expand(-1, -1, *values.shape[2:]) for part in parts] + [values]
+        return torch.cat(parts, 1).to(self.head.weight.dtype)
+
+    # ---- likelihood
+
+    def logits(self, inputs: Tensor, conditions: Tensor | None) -> Tensor:
+        """
+        Arguments:
+            inputs: Images whose colours are F features each, shape (B, C F, H, W).
+            conditions: Shape (B, n, H, W) or (B, n, 1, 1).
+
+        Returns:
+            Shape (B, C, H, W) of two levels, (B, C K, H, W) of K.
+        """
+        v = h = inputs
+        skips: Tensor | None = None
+        for layer in self.layers:
+            v, h, skip = layer(v, h, conditions)
+            skips = skip if skips is None else skips + skip
+        assert skips is not None
+        return self.output(self.head(skips.relu()).relu())  # type: ignore[no-any-return]
+
+    def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
+        inputs = F.embedding(x.permute(0, 2, 3, 1), self.features).flatten(3).permute(0, 3, 1, 2)  # channels last
+        return level_distribution(self.logits(inputs, self.conditions(context)), self.levels)
+
+    def noise(self, num_examples: int, generator: torch.Generator | None = None) -> Tensor | None:
+        """A uniform number an example, shape (B,), which decides whether its class is hidden."""
+        return torch.rand(num_examples, generator=generator) if self.config.class_dropout else None
+
+    def loss(self, x: Tensor, context: Context = None, noise: Tensor | None = None) -> Tensor:
+        if not self.config.class_dropout:
+            return -self.log_prob(x, context)
+        named = self.check_context(len(x), context)
+        assert named is not None
+        noise = self.noise(len(x)) if noise is None else noise
+        assert noise is not None
+        name = self.config.context_name
+        labels = torch.where(noise.to(named[name].device) < self.config.class_dropout, -1, named[name])
+        return -self.log_prob(x, {**named, name: labels})
+
+    # ---- walk
+
+    def order(self, member: int = 0) -> Tensor:
+        colours, height, width = self.config.event_shape
+        return torch.arange(colours * height * width).view(colours, -1).t().reshape(-1)
+
+    def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> GatedPixelCNNDecoder:
+        return GatedPixelCNNDecoder(self, num_samples, self.conditions(context))

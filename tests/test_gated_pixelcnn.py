@@ -1,0 +1,320 @@
+"""Gated PixelCNN: both stacks against the paper's equations pixel by pixel, and the faults that such code had."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from arzoo_gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
+from arzoo_gated_pixelcnn.gated_pixelcnn import GatedLayer
+from torch import Tensor, nn
+
+import arzoo
+from arzoo import testing
+
+Array = np.ndarray[Any, Any]
+CASES: list[dict[str, Any]] = [
+    {"event_shape": (1, 5, 4), "hidden_size": 3, "num_layers": 2, "head_size": 4},
+    {"event_shape": (1, 3, 4), "num_categories": 3, "hidden_size": 4, "num_layers": 1, "kernel_size": 5},
+    {"event_shape": (3, 3, 3), "hidden_size": 6, "num_layers": 2, "head_size": 6, "num_classes": 4},
+    {"event_shape": (3, 2, 3), "num_categories": 5, "hidden_size": 3, "num_layers": 2, "head_size": 9}
+    | {"num_classes": 2, "context_channels": 2, "context_name": "digit"},
+]
+
+
+def build(family: Any = GatedPixelCNN, **fields: Any) -> Any:
+    return testing.random_model(family, GatedPixelCNNConfig(**fields)).eval()
+
+
+def events(model: Any, num_events: int) -> tuple[Tensor, Any]:
+    draw = torch.Generator().manual_seed(0)
+    return testing.random_events(model, num_events, draw), model.example_context(num_events, draw)
+
+
+# ---- the definition
+
+
+def sees(outs: int, ins: int, colours: int, itself: bool) -> Array:
+    """Which inputs of the same pixel an output may see, by colours, shape (outs, ins)."""
+    mask = np.zeros((outs, ins))
+    for o in range(outs):
+        for i in range(ins):
+            mask[o, i] = i * colours // ins < o * colours // outs + itself
+    return mask
+
+
+def slow_logits(model: Any, image: Tensor, condition: Array | None) -> Array:
+    """Logits (H, W, C or C K) of one image, in float64; the condition is (n, H, W)."""
+    state = {name: value.double().numpy() for name, value in model.state_dict().items()}
+    colours, height, width = model.config.event_shape
+    levels = torch.arange(model.levels).double()[:, None] + 0.5
+    cosines = torch.cos(torch.pi * levels / model.levels * torch.arange(1, min(model.levels, 9))) * 1.5
+    inputs = cosines[image.permute(1, 2, 0)].flatten(2).permute(2, 0, 1).numpy()  # (C F, H, W)
+
+    def conv(x: Array, name: str, rows: range, columns: range, itself: Array | float = 1.0) -> Array:
+        weight = state[f"{name}.weight"]
+        out = np.zeros((len(weight), height, width))
+        if f"{name}.bias" in state:
+            out += state[f"{name}.bias"][:, None, None]
+        for i, j in np.ndindex(height, width):
+            for a, row in enumerate(rows):
+                for b, column in enumerate(columns):
+                    if i + row >= 0 and 0 <= j + column < width:
+                        tap = weight[:, :, a, b] * (itself if (row, column) == (0, 0) else 1.0)
+                        out[:, i, j] += tap @ x[:, i + row, j + column]
+        return out
+
+    def gate(x: Array, groups: int) -> Array:
+        f, g = np.moveaxis(x.reshape(groups, 2, -1, height, width), 1, 0)
+        return (np.tanh(f) / (1 + np.exp(-g))).reshape(-1, height, width)
+
+    here = range(1)
+    v = h = inputs
+    skips: Any = 0.0
+    for number in range(model.config.num_layers + 1):
+        name, first, last = f"layers.{number}", number == 0, number == model.config.num_layers
+        reach = 3 if first else model.config.kernel_size // 2
+        rows = range(-reach, 0 if first else 1)
+        v = conv(v, f"{name}.vertical", rows, range(-reach, reach + 1))
+        left = range(-reach, 0 if first and colours == 1 else 1)
+        mask = sees(len(v), len(h), colours, not first)
+        a = conv(v, f"{name}.link", here, here) + conv(h, f"{name}.horizontal", here, left, mask)
+        if condition is not None:
+            above, beside = np.split(conv(condition, f"{name}.condition", here, here), 2)
+            v, a = v + above, a + beside
+        y = gate(a, colours)
+        square = sees(len(y), len(y), colours, True)
+        skips = skips + conv(y, f"{name}.skip", here, here, square)
+        if not last:
+            residual = conv(y, f"{name}.residual", here, here, square)
+            v, h = gate(v, 1), residual if first else h + residual
+
+    def pointwise(name: str, x: Array) -> Array:
+        outs, ins = state[f"{name}.weight"].shape[:2]
+        return conv(x, name, here, here, sees(outs, ins, colours, True))
+
+    x = np.maximum(pointwise("head", np.maximum(skips, 0)), 0)
+    if model.levels == 2:
+        return pointwise("output", x).transpose(1, 2, 0)
+    weight = model.output.masked_weight().detach().double().numpy()[:, :, 0, 0]
+    allowed = sees(colours, weight.shape[1], colours, True).repeat(model.levels, 0)
+    assert (weight[allowed == 0] == 0).all()
+    return x.transpose(1, 2, 0) @ weight.T + state["output.bias"]
+
+
+def condition_of(model: Any, context: Any, row: int) -> Array | None:
+    """One-hot of the class, nothing for -1, then the map, (n, H, W)."""
+    config, parts = model.config, []
+    size = config.event_shape[1:]
+    if config.num_classes:
+        label = int(context[config.context_name][row])
+        parts.append(np.stack([np.full(size, float(label == k)) for k in range(config.num_classes)]))
+    if config.context_channels:
+        parts.append(context["map"][row].double().numpy())
+    return np.concatenate(parts) if parts else None
+
+
+@pytest.mark.parametrize("fields", CASES)
+def test_the_likelihood_against_the_definition(fields: dict[str, Any]) -> None:
+    model = build(**fields)
+    x, context = events(model, 4)
+    colours, height, width = fields["event_shape"]
+    got = model.site_log_prob(x, context).detach().numpy()
+    for row, (image, sites) in enumerate(zip(x, got, strict=True)):
+        logits = slow_logits(model, image, condition_of(model, context, row)).reshape(height, width, colours, -1)
+        if model.levels == 2:
+            logits = np.concatenate([np.zeros_like(logits), logits], -1)
+        logits = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        truth = np.take_along_axis(logits, image.permute(1, 2, 0)[..., None].numpy(), -1)[..., 0].transpose(2, 0, 1)
+        np.testing.assert_allclose(sites, truth, rtol=1e-4, atol=1e-4)
+
+
+def test_the_parameters_of_ten_layers_of_128() -> None:
+    """Behind the first layer, counting the taps that the kernels have."""
+    h, reach = 128, 3
+    first = 2 * h * 7 * reach + 2 * h + (2 * h) ** 2 + 2 * h * reach + 2 * h + 2 * (h * h + h)
+    layer = 2 * h * h * 6 + 2 * h + (2 * h) ** 2 + 2 * h * h * 2 + 2 * h + 2 * (h * h + h)
+    model = GatedPixelCNN(GatedPixelCNNConfig(event_shape=(1, 28, 28)))
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count == first + 10 * layer - (h * h + h) + (h * h + h) + h + 1
+
+
+# ---- what a pixel sees
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 9), (3, 5, 6)])
+@pytest.mark.parametrize("pixel", [(4, 0), (3, 4), (2, 5), (0, 3)])
+def test_there_is_no_blind_spot(shape: tuple[int, int, int], pixel: tuple[int, int]) -> None:
+    model = build(event_shape=shape, hidden_size=6, num_layers=6, head_size=12)
+    with torch.no_grad():
+        for parameter in model.layers.parameters():
+            parameter.mul_(1.5)
+    field = arzoo.receptive_field(model.double(), pixel, num_events=16)
+    assert torch.equal(field.influence > 0, field.before)
+
+
+# ---- conditions
+
+
+@torch.no_grad()
+def test_a_class_changes_the_density_and_none_is_the_absence_of_all() -> None:
+    model = build(event_shape=(1, 4, 4), hidden_size=4, num_layers=1, head_size=4, num_classes=3)
+    x, _ = events(model, 1)
+    of_class = torch.stack([model.log_prob(x, torch.tensor([label])) for label in (-1, 0, 1, 2)])
+    assert len(of_class.unique()) == 4
+    for layer in model.layers:
+        nn.init.zeros_(layer.condition.weight)
+    assert model.log_prob(x, torch.tensor([2])) == pytest.approx(float(of_class[0]))
+
+
+@torch.no_grad()
+def test_training_hides_classes_at_the_given_rate() -> None:
+    model = build(event_shape=(1, 3, 3), hidden_size=3, num_layers=1, num_classes=2, class_dropout=0.25)
+    x, _ = events(model, 8)
+    labels = torch.arange(8) % 2
+    noise = model.noise(8, torch.Generator().manual_seed(0))
+    hidden = torch.where(noise < 0.25, -1, labels)
+    assert 0 < int((hidden < 0).sum()) < 8
+    torch.testing.assert_close(model.loss(x, labels, noise), -model.log_prob(x, hidden))
+    assert float((model.noise(20_000, torch.Generator()) < 0.25).float().mean()) == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        (None, "conditioned on digit, map"),
+        ({"digit": torch.tensor([0, 2])}, "a dict with digit, map"),
+        ({"digit": torch.tensor([0, 2]), "map": torch.zeros(2, 2, 3, 3)}, "0 to 1, or -1 for none, got 0 to 2"),
+        ({"digit": torch.tensor([0, -2]), "map": torch.zeros(2, 2, 3, 3)}, "0 to 1, or -1 for none, got -2 to 0"),
+        ({"digit": torch.tensor([0.0, 1.0]), "map": torch.zeros(2, 2, 3, 3)}, "digit must be integers"),
+        ({"digit": torch.tensor([0, 1]), "map": torch.zeros(2, 1, 3, 3)}, "map must be real numbers of shape"),
+        ({"digit": torch.tensor([0, 1]), "map": torch.full((2, 2, 3, 3), torch.nan)}, "map must be finite"),
+    ],
+)
+def test_a_context_that_is_none_is_refused(context: Any, message: str) -> None:
+    fields = {"num_classes": 2, "context_channels": 2, "context_name": "digit"}
+    model = build(event_shape=(1, 3, 3), hidden_size=3, num_layers=1, **fields)
+    x = torch.zeros(2, 1, 3, 3, dtype=torch.long)
+    for call in (lambda: model.log_prob(x, context), lambda: model.sample(2, context)):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+# ---- faults
+
+
+@torch.no_grad()
+def check_no_leak(model: Any) -> None:
+    """No conditional moves when a site after it, or itself, takes another value; in float64."""
+    model = model.double()
+    x, context = events(model, 4)
+    context = context and {name: part.double() if part.is_floating_point() else part for name, part in context.items()}
+    order = model.order().tolist()
+    before = model.conditionals(x, context).logits
+    for place, site in enumerate(order):
+        changed = x.clone()
+        flat = changed.view(len(x), -1)
+        flat[:, site] = (flat[:, site] + 1) % model.config.num_categories
+        moved = (model.conditionals(changed, context).logits - before).abs().amax(0).view(len(order), -1).amax(1)
+        assert float(moved[order[: place + 1]].max()) < 1e-6, f"site {place} is seen by itself or one before it"
+
+
+@pytest.mark.parametrize("fields", CASES)
+def test_no_leak(fields: dict[str, Any]) -> None:
+    check_no_leak(build(**fields))
+
+
+class _Layer(GatedLayer):
+    pass
+
+
+class _NoShift(_Layer):
+    def forward(self, v: Tensor, h: Tensor, conditions: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The link brings over the row below: what the vertical stack has of the pixel's own row."""
+        lower = torch.cat([v[:, :, 1:], v[:, :, :1] * 0], 2)
+        return super().forward(lower, h, conditions)
+
+
+class _ResidualAtOnce(_Layer):
+    def forward(self, v: Tensor, h: Tensor, conditions: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        below, after, skip = super().forward(v, h, conditions)
+        return below, after + h[:, :1] if self.first else after, skip
+
+
+class _HorizontalIntoVertical(_Layer):
+    def forward(self, v: Tensor, h: Tensor, conditions: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        below, after, skip = super().forward(v, h, conditions)
+        return below if self.residual is None else below + after, after, skip
+
+
+def with_layers(layer: type[_Layer]) -> type[GatedPixelCNN]:
+    class Wrong(GatedPixelCNN):
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            for each in self.layers:
+                each.__class__ = layer
+
+    return Wrong
+
+
+@pytest.mark.parametrize("layer", [_NoShift, _ResidualAtOnce, _HorizontalIntoVertical])
+def test_a_leak_is_caught(layer: type[_Layer]) -> None:
+    with pytest.raises(AssertionError, match="is seen by itself"):
+        check_no_leak(build(with_layers(layer), **CASES[0]))
+    check_no_leak(build(with_layers(_Layer), **CASES[0]))
+
+
+class DecoderThatForgetsTheRowsAbove(GatedPixelCNN):
+    def decoder(self, *args: Any, **options: Any) -> Any:
+        decoder: Any = super().decoder(*args, **options)
+        decoder._begin_row = lambda: None
+        return decoder
+
+
+@pytest.mark.parametrize("check", [testing.check_decoder_agrees_with_the_parallel_pass])
+def test_a_wrong_decoder_is_caught(check: Callable[[Any], None]) -> None:
+    with pytest.raises(AssertionError):
+        check(build(DecoderThatForgetsTheRowsAbove, **CASES[0]))
+    check(build(**CASES[0]))
+
+
+# ---- start, configs
+
+
+@pytest.mark.parametrize("num_categories", [2, 5])
+def test_training_starts_at_the_marginals(num_categories: int) -> None:
+    torch.manual_seed(0)
+    config = GatedPixelCNNConfig(event_shape=(3, 4, 4), num_categories=num_categories, hidden_size=6, head_size=6)
+    model = GatedPixelCNN(config)
+    x = torch.randint(0, num_categories, (400, 3, 4, 4)) * torch.randint(0, 2, (400, 3, 4, 4))
+    model.initialize(x)
+    with torch.no_grad():
+        for name, parameter in model.output.named_parameters():
+            if name != "bias":
+                parameter.zero_()
+    probs = model.conditionals(x[:1]).probs.detach().double()
+    for colour in range(3):
+        counts = torch.bincount(x[:, colour].flatten(), minlength=num_categories).double() + 1
+        truth = counts / counts.sum()
+        got = probs[0, colour, 0, 0]
+        torch.testing.assert_close(got, truth[1] if num_categories == 2 else truth, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"event_shape": (4,)}, "event_shape"),
+        ({"event_shape": (1, 2, 2), "num_categories": None}, "num_categories"),
+        ({"event_shape": (3, 2, 2), "hidden_size": 4}, "hidden_size must be a multiple of the 3"),
+        ({"event_shape": (1, 2, 2), "num_layers": 0}, "num_layers"),
+        ({"event_shape": (1, 2, 2), "kernel_size": 4}, "kernel_size must be odd"),
+        ({"event_shape": (1, 2, 2), "num_classes": 0}, "num_classes"),
+        ({"event_shape": (1, 2, 2), "class_dropout": 0.1}, "no classes to hide"),
+        ({"event_shape": (1, 2, 2), "num_classes": 2, "class_dropout": 1.0}, "class_dropout"),
+        ({"event_shape": (1, 2, 2), "num_classes": 2, "context_name": "map"}, "context_name"),
+    ],
+)
+def test_refuses_a_config_that_makes_no_model(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GatedPixelCNNConfig(**fields)
