@@ -15,6 +15,7 @@ of the horizontal channels: G sees R, B sees R and G; what the rows above say al
 out as `arzoo.levels` says.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -150,6 +151,11 @@ class GatedLayer(nn.Module):
         self.residual = None if last else WindowConv2d(h, h, rows=(0, 0), columns=(0, 0), centre=own(h, h, True))
         self.skip = WindowConv2d(h, h, rows=(0, 0), columns=(0, 0), centre=own(h, h, True))
         self.condition = nn.Conv2d(n, 4 * h, 1, bias=False) if n else None  # for both stacks
+        if self.condition is not None:
+            nn.init.zeros_(self.condition.weight)
+        # A gate halves what is small: with torch's defaults the vertical stack fades within four layers.
+        for conv, gain in ((self.vertical, 2.0), (self.link, 1.0), (self.horizontal, math.sqrt(2))):
+            nn.init.normal_(conv.weight, std=gain / math.sqrt(conv.weight[0].numel()))
 
     def forward(self, v: Tensor, h: Tensor, conditions: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """
