@@ -13,6 +13,7 @@ import torch
 import torch.distributions as td
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class Bernoulli(td.Bernoulli):
@@ -40,6 +41,23 @@ class Bernoulli(td.Bernoulli):
         return Bernoulli(logits)
 
 
+class _CategoricalLogProb(torch.autograd.Function):
+    """The logit of a category less the logsumexp; torch's cross entropy goes through two more tensors of all logits."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, value: Tensor) -> Tensor:
+        log_probs, index = logits.log_softmax(-1), value[..., None]
+        ctx.save_for_backward(log_probs, index)
+        return log_probs.gather(-1, index).squeeze(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        log_probs, index = ctx.saved_tensors
+        gradient = gradients[0][..., None]
+        return log_probs.exp().mul_(-gradient).scatter_add_(-1, index, gradient), None
+
+
 class Categorical(td.Categorical):
     """torch's Categorical from logits (..., K) that need not be normalised, made without checks."""
 
@@ -57,8 +75,7 @@ class Categorical(td.Categorical):
         return self._raw.softmax(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        flat = F.cross_entropy(self._raw.reshape(-1, self._num_events), value.reshape(-1), reduction="none")
-        return -flat.view(value.shape)
+        return _CategoricalLogProb.apply(self._raw, value)  # type: ignore[no-untyped-call, no-any-return]
 
     def draw(self, uniforms: Tensor) -> Tensor:
         cdf = self._raw.softmax(-1).cumsum(-1)

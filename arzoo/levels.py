@@ -8,16 +8,41 @@ K levels, C colours; feature maps have C equal groups of channels, and a colour'
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.distributions import Bernoulli, Categorical
+from arzoo.model import ModelConfig
 from arzoo.nn import MaskedConv2d
 
 _INPUT_COSINES = 8
 _OUTPUT_COSINES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig(ModelConfig):
+    """Of models of images (C, H, W) whose colours have the same number of levels."""
+
+    num_categories: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.event_shape) != 3:
+            raise ValueError(f"event_shape must be (channels, height, width), got {self.event_shape}")
+
+    def check_groups(self, *names: str) -> None:
+        """Refuses numbers of features that cannot be split into a group for each colour.
+
+        Raises:
+            ValueError: Names the field.
+        """
+        for name in names:
+            size = getattr(self, name)
+            if size < 1 or size % self.event_shape[0]:
+                raise ValueError(f"{name} must be a multiple of the {self.event_shape[0]} channels, got {size}")
 
 
 def _cosines(num_levels: int, most: int) -> Tensor:

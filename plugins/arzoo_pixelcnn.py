@@ -15,14 +15,14 @@ from torch.distributions import Distribution
 
 import arzoo
 from arzoo.distributions import Bernoulli, Categorical
-from arzoo.levels import LevelSoftmax, level_distribution, level_features, level_output, start_at_marginals
+from arzoo.levels import ImageConfig, LevelSoftmax, level_distribution, level_features, level_output, start_at_marginals
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedConv2d
 from arzoo.pixel_decoding import PixelLinear, RowConv
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelCNNConfig(arzoo.ModelConfig):
+class PixelCNNConfig(ImageConfig):
     """
     Attributes:
         hidden_size: Features h inside a block; 2h run between blocks.  Divisible by the number of colours.
@@ -38,14 +38,7 @@ class PixelCNNConfig(arzoo.ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.event_shape) != 3:
-            raise ValueError(f"event_shape must be (channels, height, width), got {self.event_shape}")
-        if not isinstance(self.num_categories, int):
-            raise ValueError(f"num_categories must be one number of levels, got {self.num_categories}")
-        for name in ("hidden_size", "head_size"):
-            size = getattr(self, name)
-            if size < 1 or size % self.event_shape[0]:
-                raise ValueError(f"{name} must be a multiple of the {self.event_shape[0]} channels, got {size}")
+        self.check_groups("hidden_size", "head_size")
         if self.num_blocks < 1:
             raise ValueError(f"num_blocks must be at least 1, got {self.num_blocks}")
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
@@ -81,7 +74,6 @@ class PixelCNN(arzoo.Autoregressive):
     def __init__(self, config: PixelCNNConfig) -> None:
         super().__init__(config)
         channels = config.event_shape[0]
-        assert isinstance(config.num_categories, int)
         self.levels = config.num_categories
         self.register_buffer("features", level_features(self.levels), persistent=False)  # (K, F)
         inputs = channels * self.features.shape[1]

@@ -27,7 +27,8 @@ from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 
 import arzoo
-from arzoo.levels import level_distribution, level_features, level_output, start_at_marginals
+from arzoo.labels import check_labels, one_hot
+from arzoo.levels import ImageConfig, level_distribution, level_features, level_output, start_at_marginals
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedConv2d, WindowConv2d, group_mask
 
@@ -38,7 +39,7 @@ _MAP = "map"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatedPixelCNNConfig(arzoo.ModelConfig):
+class GatedPixelCNNConfig(ImageConfig):
     """
     Attributes:
         hidden_size: Features h of each stack.  Divisible by the number of colours.
@@ -62,14 +63,7 @@ class GatedPixelCNNConfig(arzoo.ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.event_shape) != 3:
-            raise ValueError(f"event_shape must be (channels, height, width), got {self.event_shape}")
-        if not isinstance(self.num_categories, int):
-            raise ValueError(f"num_categories must be one number of levels, got {self.num_categories}")
-        for name in ("hidden_size", "head_size"):
-            size = getattr(self, name)
-            if size < 1 or size % self.event_shape[0]:
-                raise ValueError(f"{name} must be a multiple of the {self.event_shape[0]} channels, got {size}")
+        self.check_groups("hidden_size", "head_size")
         for name in ("num_layers", "num_classes", "context_channels"):
             number = getattr(self, name)
             if number is not None and number < 1:
@@ -194,7 +188,6 @@ class GatedPixelCNN(arzoo.Autoregressive):
     def __init__(self, config: GatedPixelCNNConfig) -> None:
         super().__init__(config)
         colours, h = config.event_shape[0], config.hidden_size
-        assert isinstance(config.num_categories, int)
         self.levels = config.num_categories
         self.register_buffer("features", level_features(self.levels), persistent=False)  # (K, F)
         self.layers = nn.ModuleList(
@@ -265,18 +258,8 @@ class GatedPixelCNN(arzoo.Autoregressive):
             return None
         checked = {}
         if self.config.num_classes is not None:
-            name, top = self.config.context_name, self.config.num_classes - 1
-            labels = named[name]
-            if labels.dim() != 1 or labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
-                raise ValueError(
-                    f"context {name} must be integers of shape ({num_examples},),"
-                    f" got {labels.dtype} of shape {tuple(labels.shape)}"
-                )
-            if bool(((labels < -1) | (labels > top)).any()):
-                raise ValueError(
-                    f"context {name} must be 0 to {top}, or -1 for none, got {int(labels.min())} to {int(labels.max())}"
-                )
-            checked[name] = labels.long()
+            name = self.config.context_name
+            checked[name] = check_labels(name, named[name], self.config.num_classes)
         if self.config.context_channels is not None:
             values = named[_MAP]
             shape = (num_examples, self.config.context_channels, *self.config.event_shape[1:])
@@ -296,8 +279,8 @@ class GatedPixelCNN(arzoo.Autoregressive):
             return None
         parts = []
         if self.config.num_classes is not None:
-            one_hot = F.one_hot(context[self.config.context_name] + 1, self.config.num_classes + 1)
-            parts.append(one_hot[:, 1:, None, None].float())  # nothing at all for -1
+            classes = one_hot(context[self.config.context_name], self.config.num_classes)
+            parts.append(classes[:, :, None, None].float())
         if self.config.context_channels is not None:
             values = context[_MAP]
             parts = [part.expand(-1, -1, *values.shape[2:]) for part in parts] + [values]

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import arzoo
-from arzoo.levels import level_distribution, level_features, level_output, start_at_marginals
+from arzoo.levels import ImageConfig, level_distribution, level_features, level_output, start_at_marginals
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedConv2d
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelRNNConfig(arzoo.ModelConfig):
+class PixelRNNConfig(ImageConfig):
     """
     Attributes:
         hidden_size: Units h of an LSTM; 2h features run between layers.  Divisible by the number of colours.
@@ -28,14 +28,7 @@ class PixelRNNConfig(arzoo.ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.event_shape) != 3:
-            raise ValueError(f"event_shape must be (channels, height, width), got {self.event_shape}")
-        if not isinstance(self.num_categories, int):
-            raise ValueError(f"num_categories must be one number of levels, got {self.num_categories}")
-        for name in ("hidden_size", "head_size"):
-            size = getattr(self, name)
-            if size < 1 or size % self.event_shape[0]:
-                raise ValueError(f"{name} must be a multiple of the {self.event_shape[0]} channels, got {size}")
+        self.check_groups("hidden_size", "head_size")
         if self.num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, got {self.num_layers}")
 
@@ -49,7 +42,6 @@ class PixelRNN(arzoo.Autoregressive):
     def __init__(self, config: PixelRNNConfig) -> None:
         super().__init__(config)
         channels = config.event_shape[0]
-        assert isinstance(config.num_categories, int)
         self.levels = config.num_categories
         self.register_buffer("features", level_features(self.levels), persistent=False)  # (K, F)
         inputs, width = channels * self.features.shape[1], 2 * config.hidden_size

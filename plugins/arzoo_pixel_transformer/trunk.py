@@ -10,11 +10,12 @@ from torch.distributions import Distribution
 import arzoo
 from arzoo.attention import BlockCache, Local, TransformerBlock, start_small
 from arzoo.distributions import Bernoulli, Categorical
+from arzoo.levels import ImageConfig
 from arzoo.model import Context, NamedContext
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelTransformerConfig(arzoo.ModelConfig):
+class PixelTransformerConfig(ImageConfig):
     """
     Attributes:
         hidden_size: Features of a position.
@@ -30,10 +31,6 @@ class PixelTransformerConfig(arzoo.ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.event_shape) != 3:
-            raise ValueError(f"event_shape must be (channels, height, width), got {self.event_shape}")
-        if not isinstance(self.num_categories, int):
-            raise ValueError(f"num_categories must be one number of levels, got {self.num_categories}")
         for name in ("hidden_size", "num_layers", "num_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -54,7 +51,6 @@ class PixelTransformer(arzoo.Autoregressive):
     def __init__(self, config: PixelTransformerConfig) -> None:
         super().__init__(config)
         size = config.hidden_size
-        assert isinstance(config.num_categories, int)
         self.levels = config.num_categories
         self.values = nn.Parameter(torch.randn(self.levels, size) * 0.02)
         self.start = nn.Parameter(torch.randn(size) * 0.02)

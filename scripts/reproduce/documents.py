@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.special import digamma, gammaln
-from search import Cell, measure_all, write_page
+from search import Cell, measure_all, measured, write_page
 from sklearn.decomposition import LatentDirichletAllocation
 
 import arzoo
@@ -127,12 +127,13 @@ def main() -> None:
     arguments.results.mkdir(parents=True, exist_ok=True)
     rows = baselines(arguments.results / "baselines.json")
     cells = [Cell(name=f"DocNADE, {softmax}", candidates=candidates(softmax)) for softmax in ("tree", "full")]
-    results = measure_all(cells, arguments.results, arguments.jobs)
+    measure_all(cells, arguments.results, arguments.jobs)
+    results = measured(cells, arguments.results)
     rows |= {name: result["value"] for name, result in results.items()}
     lines = ["| model | perplexity | elsewhere, other words |", "|---|---:|---:|"]
     lines += [f"| {name} | {value:.0f} | {PUBLISHED.get(name, '')} |" for name, value in rows.items()]
     table = "\n".join(lines) + "\n"
-    write_page(arguments.results / "page.md", ABOUT, table, results)
+    write_page(arguments.results, ABOUT, table, results)
     print(table)
 
 

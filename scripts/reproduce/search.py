@@ -1,9 +1,11 @@
 """What the tables share: train each candidate of a cell, choose by validation, measure the test split once.
 
-Everything lies in a folder: CELL/CANDIDATE is a checkpoint, CELL/result.json the figure.  What is there is not run
-again, and a training that was killed goes on where it was, so the same command goes on with a table at any time.
+Everything lies in a folder: CELL/CANDIDATE is a checkpoint, CELL/result.json the figure; page.md the table, page.json
+all figures.  What is there is not run again, and a training that was killed goes on where it was, so the same command
+goes on with a table at any time.  A page.json alone, put into a new folder, is enough to go on elsewhere.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -11,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,6 +27,9 @@ import arzoo
 from arzoo.evaluation import evaluate
 from arzoo.files import replacing
 from arzoo.provenance import processor
+
+Results = dict[str, dict[str, Any]]
+"""By the names of cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,34 +47,55 @@ class Cell:
     prepare: Callable[[arzoo.Model], arzoo.Model] | None = None
 
 
-def measured(cells: Sequence[Cell], folder: Path) -> dict[str, dict[str, Any]]:
-    """The results that there are, by name."""
-    found = {cell.name: _result(cell, folder / cell.name) for cell in cells}
-    return {name: result for name, result in found.items() if result is not None}
+def table(doc: str | None, cells: Sequence[Cell], about: str, lines: Callable[[Results], list[str]]) -> None:
+    """The command of a script that makes a table.
+
+    Arguments:
+        doc: What --help says of it.
+        about: Markdown: a title, and how to read the table.
+        lines: Makes the table in Markdown of the results that there are.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="the folder where everything lies")
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="CELL", help="cells to run, such as 'adult-*'")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, of one thread each")
+    parser.add_argument("--report", action="store_true", help="run nothing, show what is there")
+    arguments = parser.parse_args()
+    chosen = [cell for cell in cells if any(fnmatch(cell.name, pattern) for pattern in arguments.only)]
+    if not chosen:
+        parser.error(f"no cell is named {' or '.join(arguments.only)}; there are {', '.join(c.name for c in cells)}")
+    if not arguments.report:
+        measure_all(chosen, arguments.results, arguments.jobs)
+    results = measured(cells, arguments.results)
+    shown = "\n".join(lines(results)) + "\n"
+    write_page(arguments.results, about, shown, results)
+    print(shown)
 
 
-def _result(cell: Cell, folder: Path) -> dict[str, Any] | None:
-    """The figure of a cell, if it was measured with these candidates."""
-    path = folder / "result.json"
-    if not path.is_file():
-        return None
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return result if result["candidates"] == sorted(cell.candidates) else None
+def measured(cells: Sequence[Cell], folder: Path) -> Results:
+    """The results that there are of these cells and candidates, by name."""
+    page = folder / "page.json"
+    found: Results = json.loads(page.read_text(encoding="utf-8")) if page.is_file() else {}
+    for cell in cells:
+        path = folder / cell.name / "result.json"
+        if path.is_file():
+            found[cell.name] = json.loads(path.read_text(encoding="utf-8"))
+    asked = {cell.name: sorted(cell.candidates) for cell in cells}
+    return {name: result for name, result in found.items() if result["candidates"] == asked.get(name)}
 
 
-def measure_all(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, dict[str, Any]]:
-    """The results of all cells by name; those that failed are missing, and the reason is shown.
+def measure_all(cells: Sequence[Cell], folder: Path, jobs: int) -> None:
+    """Measures the cells that are missing; the reason is shown for those that fail.
 
     Arguments:
         folder: Where everything lies.
         jobs: Processes at a time, of one thread each.
     """
     screen = Console(stderr=True, highlight=False)
-    results = {}
-    for name, result in in_parallel({cell.name: (measure, cell, folder / cell.name) for cell in cells}, jobs, screen):
-        results[name] = result
+    there = measured(cells, folder)
+    missing = {cell.name: (measure, cell, folder / cell.name) for cell in cells if cell.name not in there}
+    for name, result in in_parallel(missing, jobs, screen):
         screen.print(f"{name}: {result['value']:.3f} ({result['candidate']})")
-    return results
 
 
 def in_parallel(
@@ -96,9 +123,7 @@ def in_parallel(
 
 
 def measure(cell: Cell, folder: Path) -> dict[str, Any]:
-    """The figure of a cell, from its result.json if it was measured with these candidates before."""
-    if found := _result(cell, folder):
-        return found
+    """The figure of a cell, which its result.json keeps."""
     path, names = folder / "result.json", sorted(cell.candidates)
     folder.mkdir(parents=True, exist_ok=True)
     validations = {name: _train(recipe, folder / name) for name, recipe in cell.candidates.items()}
@@ -115,8 +140,8 @@ def measure(cell: Cell, folder: Path) -> dict[str, Any]:
     return result
 
 
-def write_page(path: Path, about: str, table: str, results: Mapping[str, dict[str, Any]]) -> None:
-    """The table, what it means, and for each cell what was chosen and what it took.
+def write_page(folder: Path, about: str, table: str, results: Results) -> None:
+    """Writes page.md, the table, what it means, and for each cell what was chosen and what it took; and page.json.
 
     Arguments:
         about: Markdown: a title, and how to read the table.
@@ -132,9 +157,10 @@ def write_page(path: Path, about: str, table: str, results: Mapping[str, dict[st
             f"| {name} | {result['candidate']} | {len(result['candidates'])} | {validation:.3f} | {test}"
             f" | {result['parameters']:,} | {result['cpu_seconds']:,} |"
         )
-    text = "\n".join(lines) + "\n"
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    texts = {"page.md": "\n".join(lines), "page.json": json.dumps(results, indent=1, sort_keys=True)}
+    for name, text in texts.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def environment(hours: float) -> str:

@@ -1,16 +1,13 @@
 """Small binary images beyond MNIST: FVSBN, NADE, MADE, DeepNADE and ConvNADE on Caltech-101 silhouettes and Omniglot.
 
-Usage: ARZOO_DATASETS=FOLDER python scripts/reproduce/silhouettes.py RESULTS [--datasets NAME ...]
-    [--models NAME ...] [--jobs 2] [--report]
+Usage: ARZOO_DATASETS=FOLDER python scripts/reproduce/silhouettes.py RESULTS [--only '*-nade' ...]
+    [--jobs 2] [--report]
 
 Trains a few candidates for every cell, chooses by the validation split, measures the test split, and writes
 RESULTS/page.md.  The same command goes on where it was stopped.
 """
 
-import argparse
-from pathlib import Path
-
-from search import Cell, measure_all, measured, write_page
+from search import Cell, Results, table
 
 import arzoo
 from arzoo.recipe import FitConfig, TrainConfig
@@ -71,36 +68,19 @@ def candidates(model: str, dataset: str) -> dict[str, arzoo.Recipe]:
     }
 
 
-def report(results: dict[str, dict[str, object]]) -> str:
-    lines = [f"| model | {' | '.join(DATASETS)} |", f"|---|{'---:|' * len(DATASETS)}"]
+def lines(results: Results) -> list[str]:
+    """The table: ours with its standard error."""
+    rows = [f"| model | {' | '.join(DATASETS)} |", f"|---|{'---:|' * len(DATASETS)}"]
     for model, title in TITLES.items():
         found = [results.get(f"{dataset}-{model}") for dataset in DATASETS]
         cells = [f"{part['value']:.2f} ± {part['standard_error']:.2f}" if part else "not run" for part in found]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(f"| {title} | {' | '.join(cells)} |")
+    return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--datasets", nargs="+", default=DATASETS, choices=DATASETS)
-    parser.add_argument("--models", nargs="+", default=tuple(TITLES), choices=tuple(TITLES))
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--report", action="store_true", help="run nothing, show what is there")
-    arguments = parser.parse_args()
-    cells = [
-        Cell(name=f"{dataset}-{model}", candidates=candidates(model, dataset))
-        for model in arguments.models
-        for dataset in arguments.datasets
-    ]
-    if arguments.report:
-        results = measured(cells, arguments.results)
-    else:
-        results = measure_all(cells, arguments.results, arguments.jobs)
-    table = report(results)
-    write_page(arguments.results / "page.md", ABOUT, table, results)
-    print(table)
-
+CELLS = [
+    Cell(name=f"{dataset}-{model}", candidates=candidates(model, dataset)) for model in TITLES for dataset in DATASETS
+]
 
 if __name__ == "__main__":
-    main()
+    table(__doc__, CELLS, ABOUT, lines)

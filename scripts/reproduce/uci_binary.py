@@ -1,18 +1,15 @@
 """The table of the NADE and MADE papers on binary data: FVSBN, NADE, EoNADE and MADE on seven sets.
 
-Usage: ARZOO_DATASETS=FOLDER python scripts/reproduce/uci_binary.py RESULTS [--datasets NAME ...]
-    [--models NAME ...] [--jobs 2] [--report]
+Usage: ARZOO_DATASETS=FOLDER python scripts/reproduce/uci_binary.py RESULTS [--only 'adult-*' '*-nade' ...]
+    [--jobs 2] [--report]
 
 Trains a few candidates for every cell, chooses by the validation split, measures the test split, and writes
 RESULTS/page.md.  The same command goes on where it was stopped.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
 from arzoo_deep_nade import DeepNADE
-from search import Cell, measure_all, measured, write_page
+from search import Cell, Results, table
 
 import arzoo
 from arzoo.recipe import FitConfig, TrainConfig
@@ -100,44 +97,28 @@ def sixteen_orders(model: arzoo.Model) -> arzoo.Model:
     )
 
 
-def report(results: dict[str, dict[str, object]]) -> str:
+def lines(results: Results) -> list[str]:
     """The table: ours with its standard error, the published figure in brackets."""
-    lines = [f"| model | {' | '.join(DATASETS)} |", f"|---|{'---:|' * len(DATASETS)}"]
+    found = [f"| model | {' | '.join(DATASETS)} |", f"|---|{'---:|' * len(DATASETS)}"]
     for model, title in TITLES.items():
         cells = []
         for dataset, published in zip(DATASETS, PUBLISHED[model], strict=True):
             result = results.get(f"{dataset}-{model}")
             ours = f"{result['value']:.2f} ± {result['standard_error']:.2f}" if result else "not run"
             cells.append(f"{ours} ({published:.2f})")
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        found.append(f"| {title} | {' | '.join(cells)} |")
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--datasets", nargs="+", default=DATASETS, choices=DATASETS)
-    parser.add_argument("--models", nargs="+", default=tuple(TITLES), choices=tuple(TITLES))
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--report", action="store_true", help="run nothing, show what is there")
-    arguments = parser.parse_args()
-    cells = [
-        Cell(
-            name=f"{dataset}-{model}",
-            candidates=candidates(model, dataset),
-            prepare=sixteen_orders if model == "eonade" else None,
-        )
-        for model in arguments.models
-        for dataset in arguments.datasets
-    ]
-    if arguments.report:
-        results = measured(cells, arguments.results)
-    else:
-        results = measure_all(cells, arguments.results, arguments.jobs)
-    table = report(results)
-    write_page(arguments.results / "page.md", ABOUT, table, results)
-    print(table)
-
+CELLS = [
+    Cell(
+        name=f"{dataset}-{model}",
+        candidates=candidates(model, dataset),
+        prepare=sixteen_orders if model == "eonade" else None,
+    )
+    for model in TITLES
+    for dataset in DATASETS
+]
 
 if __name__ == "__main__":
-    main()
+    table(__doc__, CELLS, ABOUT, lines)

@@ -1,6 +1,7 @@
 """The table of the RNADE paper on real-valued data: mixtures of Gaussians and of Laplacians, five sets, ten folds.
 
-Usage: ARZOO_DATASETS=FOLDER python scripts/reproduce/uci_real.py RESULTS [--datasets NAME ...] [--jobs 2] [--report]
+Usage: ARZOO_DATASETS=FOLDER python scripts/reproduce/uci_real.py RESULTS [--only 'red_wine-*' ...]
+    [--jobs 2] [--report]
 
 Every fold's hyper-parameters are chosen on its own validation rows.  The table gives the mean of the test
 log-likelihood over the folds, and the standard error of that mean.  No scale of a component falls below a floor: of
@@ -9,12 +10,10 @@ density may grow without bound as the floor falls, so that figures of different 
 command goes on where it was stopped.
 """
 
-import argparse
 import math
 import statistics
-from pathlib import Path
 
-from search import Cell, measure_all, measured, write_page
+from search import Cell, Results, table
 
 import arzoo
 from arzoo.recipe import TrainConfig
@@ -65,9 +64,9 @@ def candidates(dataset: str, fold: int, component: str, floor: float) -> dict[st
     return found
 
 
-def report(values: dict[str, float]) -> str:
+def lines(results: Results) -> list[str]:
     """The table, of the folds that there are."""
-    lines = [
+    rows = [
         "| data set | floor | Gaussians | published | Laplacians | published | folds |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
@@ -76,39 +75,21 @@ def report(values: dict[str, float]) -> str:
             cells, number = [], FOLDS
             for component, figure in zip(COMPONENTS, published, strict=True):
                 names = [f"{dataset}-{floor}-{component}-{fold}" for fold in range(FOLDS)]
-                found = [values[name] for name in names if name in values]
+                found = [-results[name]["value"] for name in names if name in results]
                 number = min(number, len(found))
                 error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
                 cells += [f"{statistics.mean(found):.2f} ± {error:.2f}" if found else "not run", f"{figure:.2f}"]
-            lines.append(f"| {dataset} | {floor} | {' | '.join(cells)} | {number} |")
-    return "\n".join(lines) + "\n"
+            rows.append(f"| {dataset} | {floor} | {' | '.join(cells)} | {number} |")
+    return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--datasets", nargs="+", default=tuple(PUBLISHED), choices=tuple(PUBLISHED))
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--report", action="store_true", help="run nothing, show what is there")
-    arguments = parser.parse_args()
-    cells = [
-        Cell(
-            name=f"{dataset}-{floor}-{component}-{fold}",
-            candidates=candidates(dataset, fold, component, floor),
-        )
-        for fold in range(FOLDS)
-        for component in COMPONENTS
-        for dataset in arguments.datasets
-        for floor in FLOORS[dataset]
-    ]
-    if arguments.report:
-        results = measured(cells, arguments.results)
-    else:
-        results = measure_all(cells, arguments.results, arguments.jobs)
-    table = report({name: -result["value"] for name, result in results.items()})
-    write_page(arguments.results / "page.md", ABOUT, table, results)
-    print(table)
-
+CELLS = [
+    Cell(name=f"{dataset}-{floor}-{component}-{fold}", candidates=candidates(dataset, fold, component, floor))
+    for fold in range(FOLDS)
+    for component in COMPONENTS
+    for dataset in PUBLISHED
+    for floor in FLOORS[dataset]
+]
 
 if __name__ == "__main__":
-    main()
+    table(__doc__, CELLS, ABOUT, lines)
