@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -30,6 +31,7 @@ class MADEConfig(arzoo.ModelConfig):
         ordering: Whether every mask has an order of its own, or all of them the natural one.
         direct: Whether inputs are connected to outputs directly too.
         conditioning: Whether units are told what their mask lets them see (section 4.2).
+        dropout: Share of the hidden units that training drops.
         num_components: Components of the mixture at a site, where events are real.
         component: Their kind.
         min_scale: What no scale of a component falls below, in units of the data.
@@ -40,6 +42,7 @@ class MADEConfig(arzoo.ModelConfig):
     ordering: Literal["random", "natural"] = "random"
     direct: bool = True
     conditioning: bool = False
+    dropout: float = 0.0
     num_components: int = 10
     component: Literal["normal", "laplace"] = "normal"
     min_scale: float = 0.01
@@ -51,6 +54,8 @@ class MADEConfig(arzoo.ModelConfig):
         for name in ("num_masks", "num_components"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
         if not self.min_scale > 0:
             raise ValueError(f"min_scale must be above 0, got {self.min_scale}")
 
@@ -90,7 +95,7 @@ class MADE(arzoo.Autoregressive):
     def tiny_configs(cls) -> Sequence[MADEConfig]:
         return [
             MADEConfig(event_shape=(10,), hidden_sizes=(20, 12)),
-            MADEConfig(event_shape=(3, 2, 2), hidden_sizes=(16,), num_masks=3),
+            MADEConfig(event_shape=(3, 2, 2), hidden_sizes=(16,), num_masks=3, dropout=0.2),
             MADEConfig(event_shape=(3, 1, 2), num_categories=4, hidden_sizes=(12, 12), num_masks=2, direct=False),
             MADEConfig(event_shape=(6,), hidden_sizes=(8,), num_masks=2, ordering="natural"),
             MADEConfig(event_shape=(4,), num_categories=(2, 3, 5, 2), hidden_sizes=(12, 9), conditioning=True),
@@ -129,7 +134,7 @@ class MADE(arzoo.Autoregressive):
         h = inputs = self.scalars.encode(x.flatten(1)).flatten(1)  # (B, D R)
         *degrees, ranks = self.degrees(member)
         for layer, (below, above) in zip(self.layers, pairwise(degrees), strict=True):
-            h = layer(h, above[:, None] >= below).relu()
+            h = F.dropout(layer(h, above[:, None] >= below).relu(), self.config.dropout, self.training)
         outputs = self.output(h, ranks[:, None] > degrees[-1])
         if self.direct is not None:
             outputs = outputs + self.direct(inputs, ranks[:, None] > degrees[0])

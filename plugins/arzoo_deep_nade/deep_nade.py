@@ -32,7 +32,7 @@ class DeepNADE(Orderless):
     def tiny_configs(cls) -> Sequence[DeepNADEConfig]:
         return [
             DeepNADEConfig(event_shape=(9,), hidden_sizes=(8, 6)),
-            DeepNADEConfig(event_shape=(2, 2, 2), hidden_sizes=(8,), num_orders=3),
+            DeepNADEConfig(event_shape=(2, 2, 2), hidden_sizes=(8,), num_orders=3, dropout=0.3),
             DeepNADEConfig(event_shape=(3, 1, 2), num_categories=3, hidden_sizes=(6, 5, 4), num_orders=2),
             DeepNADEConfig(event_shape=(2, 2), num_categories=(2, 3, 5, 2), hidden_sizes=(8,)),
         ]

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -31,10 +32,12 @@ class OrderlessConfig(arzoo.ModelConfig):
         hidden_sizes: Units of each hidden layer of the fully connected network.
         num_orders: Number K of orders, drawn at random once, whose probabilities are averaged.  Training knows none of
             them; `with_orders` gives others to a trained model.
+        dropout: Share of the fully connected network's hidden units that training drops.
     """
 
     hidden_sizes: tuple[int, ...] = (500, 500)
     num_orders: int = 1
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,6 +45,8 @@ class OrderlessConfig(arzoo.ModelConfig):
             raise ValueError(f"hidden_sizes must be one or more positive numbers, got {self.hidden_sizes}")
         if self.num_orders < 1:
             raise ValueError(f"num_orders must be at least 1, got {self.num_orders}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
 
 
 class Orderless(arzoo.Autoregressive):
@@ -105,7 +110,7 @@ class Orderless(arzoo.Autoregressive):
         """ReLU layers from inputs (B, D, R + 1) to outputs (B, D, O)."""
         h = inputs.flatten(1)
         for layer in self.hidden:
-            h = layer(h).relu()
+            h = F.dropout(layer(h).relu(), self.config.dropout, self.training)
         return self.output(h).view(len(h), self.config.dims, -1)  # type: ignore[no-any-return]
 
     @abstractmethod
