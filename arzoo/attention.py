@@ -122,19 +122,21 @@ class BlockCache:
     def __init__(self, block: TransformerBlock, num_samples: int, length: int) -> None:
         self._block, attention = block, block.attention
         size = attention.out.in_features // attention.num_heads
-        shape = (num_samples, attention.num_heads, length, size)
-        self._keys, self._values = (attention.out.weight.new_empty(shape) for _ in range(2))
+        cache = attention.out.weight.new_empty(2, num_samples, attention.num_heads, length, size)
+        self._keys, self._values = cache.unbind()
+        self._slots = cache.unbind(3)  # of each position, (2, B, heads, d / heads)
+        self._shape = (num_samples, 3, attention.num_heads, size)
         self._length = 0
 
     def step(self, x: Tensor) -> Tensor:
         """The next position, (B, d) -> (B, d)."""
         block, attention, t = self._block, self._block.attention, self._length
-        q, k, v = attention.heads(block.attention_norm(x)[:, None])
-        self._keys[:, :, t] = k[:, :, 0]
-        self._values[:, :, t] = v[:, :, 0]
+        qkv = attention.qkv(block.attention_norm(x)).view(self._shape)
+        self._slots[t].copy_(qkv.narrow(1, 1, 2).transpose(0, 1))
         self._length = t + 1
         begin = 0 if attention.local is None else attention.local.begin(t)
-        keys, values = self._keys[:, :, begin : t + 1], self._values[:, :, begin : t + 1]
-        y = F.scaled_dot_product_attention(q, keys, values)  # (B, heads, 1, d / heads)
+        seen = t + 1 - begin
+        keys, values = self._keys.narrow(2, begin, seen), self._values.narrow(2, begin, seen)
+        y = F.scaled_dot_product_attention(qkv.select(1, 0).unsqueeze(2), keys, values)  # (B, heads, 1, d / heads)
         x = x + attention.out(y.flatten(1))
         return x + block.down(F.gelu(block.up(block.mlp_norm(x))))  # type: ignore[no-any-return]

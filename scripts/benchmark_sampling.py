@@ -36,6 +36,7 @@ MODELS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "row_lstm 28x28, 16 x 7": ("row_lstm", {**IMAGE}),
     "diagonal_bilstm 28x28, 16 x 7": ("diagonal_bilstm", {**IMAGE}),
     "gated_pixelcnn 28x28, 128 x 10": ("gated_pixelcnn", {**IMAGE}),
+    "pixelsnail 28x28, 64 x 8": ("pixelsnail", {**IMAGE}),
     "image_gpt 28x28, 128 x 4": ("image_gpt", {**IMAGE}),
     "image_transformer 28x28, 128 x 4": ("image_transformer", {**IMAGE}),
 }

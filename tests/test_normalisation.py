@@ -18,6 +18,10 @@ FAMILIES = {
     "image_gpt": ("image_gpt", {"hidden_size": 6, "num_layers": 2, "num_heads": 2}),
     "row_lstm": ("row_lstm", {"hidden_size": 6, "num_layers": 2, "head_size": 6}),
     "diagonal_bilstm": ("diagonal_bilstm", {"hidden_size": 6, "num_layers": 2, "head_size": 6}),
+    "pixelsnail": (
+        "pixelsnail",
+        {"hidden_size": 4, "num_blocks": 2, "num_residual": 1, "key_size": 2, "value_size": 3, "num_mixtures": 2},
+    ),
     "pixelcnn, 5x5": ("pixelcnn", {"hidden_size": 3, "num_blocks": 1, "head_size": 3, "kernel_size": 5}),
 }
 
