@@ -25,6 +25,7 @@ from arzoo.decoding import NaiveDecoder, Sharpening, walk
 NAIVE_SITES = 3
 VECTOR: Mapping[str, Any] = {"event_shape": (784,)}
 IMAGE: Mapping[str, Any] = {"event_shape": (1, 28, 28)}
+COLOUR: Mapping[str, Any] = {"event_shape": (3, 32, 32), "num_categories": 256}
 MODELS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "fvsbn 784": ("fvsbn", {**VECTOR}),
     "nade 784, 500": ("nade", {**VECTOR, "hidden_size": 500}),
@@ -36,6 +37,7 @@ MODELS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "row_lstm 28x28, 16 x 7": ("row_lstm", {**IMAGE}),
     "diagonal_bilstm 28x28, 16 x 7": ("diagonal_bilstm", {**IMAGE}),
     "gated_pixelcnn 28x28, 128 x 10": ("gated_pixelcnn", {**IMAGE}),
+    "pixelcnnpp 32x32x3, 28 x 5": ("pixelcnnpp", {**COLOUR, "num_filters": 28}),
     "pixelsnail 28x28, 64 x 8": ("pixelsnail", {**IMAGE}),
     "image_gpt 28x28, 128 x 4": ("image_gpt", {**IMAGE}),
     "image_transformer 28x28, 128 x 4": ("image_transformer", {**IMAGE}),

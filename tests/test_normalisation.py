@@ -18,6 +18,7 @@ FAMILIES = {
     "image_gpt": ("image_gpt", {"hidden_size": 6, "num_layers": 2, "num_heads": 2}),
     "row_lstm": ("row_lstm", {"hidden_size": 6, "num_layers": 2, "head_size": 6}),
     "diagonal_bilstm": ("diagonal_bilstm", {"hidden_size": 6, "num_layers": 2, "head_size": 6}),
+    "pixelcnnpp": ("pixelcnnpp", {"num_filters": 2, "num_resnets": 1, "num_mixtures": 2, "num_scales": 1}),
     "pixelsnail": (
         "pixelsnail",
         {"hidden_size": 4, "num_blocks": 2, "num_residual": 1, "key_size": 2, "value_size": 3, "num_mixtures": 2},
@@ -32,7 +33,7 @@ def test_probabilities_sum_to_one(case: str, space: str) -> None:
     family, fields = FAMILIES[case]
     shape, categories = SPACES[space]
     torch.manual_seed(0)
-    model = arzoo.create_model(family, {"event_shape": shape, "num_categories": categories, **fields})
+    model = arzoo.create_model(family, {"event_shape": shape, "num_categories": categories, **fields}).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.7)
     events = torch.tensor(list(itertools.product(range(categories), repeat=model.config.dims))).view(-1, *shape)
