@@ -202,10 +202,20 @@ def _training(facts: Facts) -> str:
         "CPU time of the main process": _duration(training.cpu_seconds),
         "updates": _updates(training),
         "examples" if training.steps is None else "examples seen": f"{training.examples:,}",
+        "compute": _compute(training),
         "software": _software({"arzoo": facts.config["arzoo_version"], "torch": training.torch}),
     }
     lines = "\n".join(f"- {name}: {_one_line(str(value))}" for name, value in facts_of_it.items() if value is not None)
     return f"## Training\n\n{lines}" + _picture(facts, "Loss by update", "curve.png")
+
+
+def _compute(training: Training) -> str | None:
+    if not training.flops:
+        return None
+    return (
+        f"{training.flops:.2g} FLOP an example, forward and backward, {training.flops * training.examples:.2g} in all"
+        " (matrix products and convolutions)"
+    )
 
 
 def _updates(training: Training) -> str | None:

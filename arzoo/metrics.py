@@ -65,6 +65,7 @@ class Training:
         seconds, cpu_seconds: On the clock, and of the processor in the main process.
         precision: Of the passes.
         steps, best_step: Updates made, and those behind the weights that were kept.
+        flops: Floating-point operations of an example in an update, as `arzoo.provenance.training_flops` counts them.
     """
 
     hardware: str
@@ -77,6 +78,7 @@ class Training:
     precision: str | None = None
     steps: int | None = None
     best_step: int | None = None
+    flops: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

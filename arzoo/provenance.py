@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from arzoo import metrics
-from arzoo.model import Model
+from arzoo.model import Context, Model
 
 
 def setup(model: Model, accelerator: Accelerator) -> dict[str, Any]:
@@ -23,6 +25,17 @@ def setup(model: Model, accelerator: Accelerator) -> dict[str, Any]:
         "torch": torch.__version__,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
+
+
+def training_flops(model: Model, x: Tensor, context: Context, noise: Tensor | None) -> int:
+    """Floating-point operations of a loss and its gradient: matrix products and convolutions that torch computes.
+
+    Zero for what runs in kernels of other libraries.  Gradients are left as they were.
+    """
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with FlopCounterMode(display=False) as counter:
+        torch.autograd.grad(model(x, context, noise).sum(), weights, allow_unused=True)
+    return int(counter.get_total_flops())
 
 
 def record(directory: Path, training: dict[str, Any]) -> None:

@@ -316,6 +316,15 @@ class _Run:
         lines = curve.read_text().splitlines() if curve.is_file() else []
         self.curve = [record for record in map(json.loads, lines) if record["step"] <= self.step]
 
+    def _flops_per_example(self, data: TensorData) -> int:
+        generator, device = _generator(self.config.seed, "flops"), self.accelerator.device
+        x, context = data.batch(torch.zeros(1, dtype=torch.long), generator)
+        noise = self.model.noise(1, generator)
+        parts = {name: value.to(device) for name, value in (context or {}).items()}
+        return provenance.training_flops(
+            self.model, x.to(device), model_context(self.model, parts), None if noise is None else noise.to(device)
+        )
+
     def finish(self, data: TensorData) -> None:
         """Writes the checkpoint folder from the best weights."""
         if not self.is_main:
@@ -333,6 +342,7 @@ class _Run:
             "best_step": self.best_step,
             "validation": self.best_value,
             "examples": self.step * self.config.batch_size,
+            "flops": self._flops_per_example(data),
             "seconds": round(self.seconds),
             "cpu_seconds": round(self.cpu_seconds),
         }

@@ -90,6 +90,7 @@ def test_the_card_says_what_the_folder_says(measured: Path) -> None:
         "- hardware: a toy",
         "- CPU time of the main process: 2.0 h",
         "- updates: 2, the best weights after 1",
+        "- compute: 2.3e+07 FLOP an example, forward and backward, 1.9e+08 in all (matrix products and convolutions)",
         f"- software: arzoo {config['arzoo_version']}, torch 2\n",
         f"3,922 numbers in 15.6 KiB (16,016 bytes) of float32; sha256 `{config['weights']['sha256']}`",
         "![Samples, not selected](samples.png)",

@@ -451,6 +451,13 @@ def test_a_recipe_does_not_repeat_what_the_data_set_fixes(tmp_path: Path) -> Non
         load_recipe(path)
 
 
+def test_a_training_counts_its_operations(dots: Path) -> None:
+    """A product costs 2 n m forward, and as much for either gradient; that of the events is not needed."""
+    facts = json.loads((training.train(load_recipe(dots / "made.toml"), dots / "run") / "metrics.json").read_text())
+    dims, hidden = 12, 7
+    assert facts["training"]["flops"] == 2 * (2 * dims * hidden + 3 * hidden * dims + 2 * dims * dims)
+
+
 # ---- fits
 
 

@@ -43,6 +43,7 @@ TRAINING = {
     "steps": 2,
     "best_step": 1,
     "examples": 8,
+    "flops": 23_456_789,
     "seconds": 90,
     "cpu_seconds": 7200,
 }
