@@ -42,7 +42,10 @@ class Bernoulli(td.Bernoulli):
 
 
 class _CategoricalLogProb(torch.autograd.Function):
-    """The logit of a category less the logsumexp; torch's cross entropy goes through two more tensors of all logits."""
+    """The logit of a category less the logsumexp; torch's cross entropy goes through two more tensors of all logits.
+
+    It has a first derivative and no second.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, value: Tensor) -> Tensor:
@@ -75,6 +78,7 @@ class Categorical(td.Categorical):
         return self._raw.softmax(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        value = value.expand(self._batch_shape)
         return _CategoricalLogProb.apply(self._raw, value)  # type: ignore[no-untyped-call, no-any-return]
 
     def draw(self, uniforms: Tensor) -> Tensor:

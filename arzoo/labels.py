@@ -17,15 +17,15 @@ def check_labels(name: str, labels: Tensor, num_classes: int) -> Tensor:
     """
     if labels.dim() != 1 or labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
         raise ValueError(
-            f"context {name} must be integers of shape ({len(labels) if labels.dim() else 'B'},),"
-            f" got {labels.dtype} of shape {tuple(labels.shape)}"
+            f"context {name} must be integers of shape (B,), got {labels.dtype} of shape {tuple(labels.shape)}"
         )
+    labels = labels.long()
     if bool(((labels < -1) | (labels >= num_classes)).any()):
         raise ValueError(
             f"context {name} must be 0 to {num_classes - 1}, or -1 for none,"
             f" got {int(labels.min())} to {int(labels.max())}"
         )
-    return labels.long()
+    return labels
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:

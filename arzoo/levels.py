@@ -1,4 +1,5 @@
-"""Levels of a colour: how they enter a convolutional network, and the distribution over them that comes out.
+"""Levels of a colour: the config of images that have them, how they enter a convolutional network, and the distribution
+over them that comes out.
 
 Levels are ordered, and both ends of the network know it.  A level enters as a few cosines of its place in the range,
 and the weights of the softmax are cosines of it too plus a free number a level: the same function class, learnt from
@@ -42,7 +43,9 @@ class ImageConfig(ModelConfig):
         for name in names:
             size = getattr(self, name)
             if size < 1 or size % self.event_shape[0]:
-                raise ValueError(f"{name} must be a multiple of the {self.event_shape[0]} channels, got {size}")
+                raise ValueError(
+                    f"{name} must be a positive multiple of the {self.event_shape[0]} channels, got {size}"
+                )
 
 
 def _cosines(num_levels: int, most: int) -> Tensor:

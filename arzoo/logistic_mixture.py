@@ -16,7 +16,10 @@ from torch import Tensor
 from arzoo.distributions import Categorical
 
 _LOG_SCALES = (-7.0, 30.0)
-"""The paper's code has the least; with more than the largest a bin's share of a float32 becomes zero."""
+"""The paper's code has the least; the largest is far from where a bin's share of a float32 becomes zero."""
+
+_HALF_GRAIN = 2.0**-25
+"""Of uniform numbers in float32, of which 0 is one: each stands for what is around it, not for the end of all."""
 
 
 def _outputs_per_component(num_channels: int) -> int:
@@ -51,8 +54,8 @@ def _split(parameters: Tensor, num_channels: int) -> tuple[Tensor, Tensor, Tenso
     return logits.squeeze(-2), means, log_scales, coefficients
 
 
-def _place(levels: Tensor, num_levels: int, dtype: torch.dtype) -> Tensor:
-    """The middle of bins in the range [-1, 1]."""
+def place(levels: Tensor, num_levels: int, dtype: torch.dtype) -> Tensor:
+    """Levels as numbers, evenly from -1 to 1: the middle of their bins."""
     return levels.to(dtype) * (2 / (num_levels - 1)) - 1
 
 
@@ -63,7 +66,7 @@ def _log_mass(means: Tensor, log_scales: Tensor, levels: Tensor, num_levels: int
     sigma(u) - sigma(v) = sigma(u) sigma(-v) (1 - exp(-d)): accurate however far out or thin the bin is.
     """
     inverse = (-log_scales).exp()
-    middle = (_place(levels, num_levels, means.dtype) - means) * inverse
+    middle = (place(levels, num_levels, means.dtype) - means) * inverse
     half = inverse / (num_levels - 1)
     lowest, highest = levels == 0, levels == num_levels - 1
     below_upper = F.logsigmoid(middle + half).masked_fill(highest, 0.0)
@@ -97,13 +100,13 @@ class LogisticChannel(Categorical):
         """By the inverse of a component's distribution function: the bin of what a logistic distribution draws."""
         weights = self._log_weights.softmax(-1).double()
         cdf = weights.cumsum(-1)
-        level = uniforms.double() * cdf[..., -1]
+        level = (uniforms.double() + _HALF_GRAIN) * cdf[..., -1]
         chosen = (cdf[..., :-1] <= level[..., None]).sum(-1, keepdim=True)
         # The number that chooses the component, rescaled within its share, is uniform again.
         rest = (level[..., None] - (cdf - weights).gather(-1, chosen)) / weights.gather(-1, chosen)
         mean, log_scale = (part.gather(-1, chosen).double() for part in (self._means, self._log_scales))
-        place = mean + log_scale.exp() * rest.clamp(0, 1).logit()
-        return ((place + 1) * ((self._num_events - 1) / 2)).round().clamp(0, self._num_events - 1).long().squeeze(-1)
+        drawn = mean + log_scale.exp() * rest.clamp(0, 1).logit()
+        return ((drawn + 1) * ((self._num_events - 1) / 2)).round().clamp(0, self._num_events - 1).long().squeeze(-1)
 
     def take(self, index: Any) -> "LogisticChannel":
         return LogisticChannel(self._log_weights[index], self._means[index], self._log_scales[index], self._num_events)
@@ -115,7 +118,8 @@ class LogisticMixture(td.Distribution):
     Arguments:
         parameters: Shape (*batch, num_mixture_outputs), float32 or more: K logits of the components, the C means (K of
             them each, in the range [-1, 1] of the levels), C log-scales, and a coefficient for each pair of channels
-            (1, 0), (2, 0), (2, 1), ..., whose tanh times the second's level the mean of the first is shifted by.
+            (1, 0), (2, 0), (2, 1), ...: that of (c, b) shifts the mean of channel c by its tanh times the place of b's
+            level in that range.
         num_levels: Number L of levels, at least 2.
 
     Raises:
@@ -125,9 +129,9 @@ class LogisticMixture(td.Distribution):
     arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, parameters: Tensor, num_channels: int, num_levels: int) -> None:
-        if parameters.shape[-1] % _outputs_per_component(num_channels):
+        if not parameters.shape[-1] or parameters.shape[-1] % _outputs_per_component(num_channels):
             raise ValueError(
-                f"parameters of a mixture over {num_channels} channels must be a multiple of"
+                f"parameters of a mixture over {num_channels} channels must be a positive multiple of"
                 f" {_outputs_per_component(num_channels)}, got {parameters.shape[-1]}"
             )
         self.parameters, self.num_channels, self.num_levels = parameters, num_channels, num_levels
@@ -139,7 +143,7 @@ class LogisticMixture(td.Distribution):
         means, first = self._means[..., index, :], index * (index - 1) // 2
         for earlier in range(index):
             coefficient = self._coefficients[..., first + earlier, :].tanh()
-            means = means + coefficient * _place(values[..., earlier, None], self.num_levels, means.dtype)
+            means = means + coefficient * place(values[..., earlier, None], self.num_levels, means.dtype)
         return means, self._log_scales[..., index, :].clamp(*_LOG_SCALES)
 
     def _joint(self, values: Tensor) -> Tensor:
@@ -157,7 +161,12 @@ class LogisticMixture(td.Distribution):
 
         Returns:
             Shape (*batch), in nats.
+
+        Raises:
+            ValueError: The levels are those of another number of channels.
         """
+        if value.shape[-1:] != self.event_shape:
+            raise ValueError(f"levels must be of {self.num_channels} channels, got shape {tuple(value.shape)}")
         return self._joint(value).logsumexp(-1)
 
     def component(self, values: Tensor) -> "LogisticChannel":

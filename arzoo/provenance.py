@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from arzoo import metrics
@@ -33,7 +34,8 @@ def training_flops(model: Model, x: Tensor, context: Context, noise: Tensor | No
     Zero for what runs in kernels of other libraries.  Gradients are left as they were.
     """
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with FlopCounterMode(display=False) as counter:
+    # Of attention, torch counts nothing but the plain form.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         torch.autograd.grad(model(x, context, noise).sum(), weights, allow_unused=True)
     return int(counter.get_total_flops())
 

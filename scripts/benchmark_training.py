@@ -69,7 +69,7 @@ class FullKernel(nn.Module):
 
 
 def with_full_kernels(model: arzoo.Model) -> arzoo.Model | None:
-    """The same model, None if it has no causal convolutions."""
+    """The same model, None if it has no causal convolutions of `arzoo.nn`."""
     twin, found = copy.deepcopy(model), False
     for module in list(twin.modules()):
         for name, child in list(module.named_children()):

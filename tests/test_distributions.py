@@ -27,6 +27,25 @@ def mixture(*shape: int) -> td.MixtureSameFamily:
 # ---- likelihood
 
 
+def test_the_gradient_of_categorical_is_that_of_the_formula() -> None:
+    logits = torch.randn(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    value = torch.tensor([[0, 3, 1], [2, 2, 0]])
+    assert torch.autograd.gradcheck(lambda raw: Categorical(raw).log_prob(value) * torch.arange(3), logits)
+
+
+def test_what_a_categorical_excludes_has_no_gradient() -> None:
+    logits = torch.tensor([[0.5, -INF, 1.0]], requires_grad=True)
+    Categorical(logits).log_prob(torch.tensor([0])).sum().backward()
+    share = 1 / (1 + math.exp(0.5))
+    torch.testing.assert_close(logits.grad, torch.tensor([[1 - share, 0.0, share - 1]]))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (4, 2), (4, 3, 1)])
+def test_a_categorical_refuses_values_of_another_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(RuntimeError, match="expand"):
+        Categorical(torch.zeros(4, 3, 5)).log_prob(torch.zeros(shape, dtype=torch.long))
+
+
 def test_bernoulli_is_that_of_torch() -> None:
     logits = torch.tensor([[-40.0, -3.0, 0.0], [0.5, 7.0, 90.0]])
     ours, theirs = Bernoulli(logits), td.Bernoulli(logits=logits)

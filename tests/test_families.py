@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import arzoo
 from arzoo import testing
 from arzoo.nn import MaskedConv2d, MaskedLinear
 
@@ -431,7 +432,7 @@ def test_pixelcnn_blocks_start_as_the_identity() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"event_shape": (3, 4, 4)}, "hidden_size must be a multiple of the 3 channels, got 128"),
+        ({"event_shape": (3, 4, 4)}, "hidden_size must be a positive multiple of the 3 channels, got 128"),
         ({"event_shape": (3, 4, 4), "hidden_size": 126}, "head_size"),
         ({"event_shape": (16,)}, "channels, height, width"),
         ({"event_shape": (1, 4, 4), "kernel_size": 4}, "odd"),
@@ -468,3 +469,16 @@ def test_pixelcnn_levels_are_numbers_in_order() -> None:
     x = events(model, 3)
     torch.testing.assert_close(model.log_prob(x), torch.full((3,), -12 * math.log(4)))
     torch.testing.assert_close(model.bits_per_dim(x), torch.full((3,), 2.0))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", arzoo.list_families())
+def test_training_mode_does_not_change_samples(family: str) -> None:
+    """Decoders are of the density, without what training drops."""
+    for config in arzoo.get_family(family).tiny_configs():
+        model = testing.random_model(arzoo.get_family(family), config)
+        context = model.example_context(4, torch.Generator().manual_seed(1))
+        draws = [
+            model.train(mode).sample(4, context, generator=torch.Generator().manual_seed(0)) for mode in (False, True)
+        ]
+        assert torch.equal(*draws)

@@ -399,6 +399,7 @@ def test_no_stack_fades_at_the_start() -> None:
     of_none = model.log_prob(x, torch.full((8,), -1))
     assert min(sizes) > 0.025 and max(sizes) < 4  # 0.035 to 0.9; with torch's defaults 0.014 to 0.4
     assert torch.equal(model.log_prob(x, torch.zeros(8, dtype=torch.long)), of_none), "a class says something at first"
+    assert torch.equal(model.log_prob(x, torch.zeros(8, dtype=torch.uint8)), of_none)
 
 
 @pytest.mark.parametrize("num_categories", [2, 5])
@@ -425,7 +426,7 @@ def test_training_starts_at_the_marginals(num_categories: int) -> None:
     [
         ({"event_shape": (4,)}, "event_shape"),
         ({"event_shape": (1, 2, 2), "num_categories": None}, "num_categories"),
-        ({"event_shape": (3, 2, 2), "hidden_size": 4}, "hidden_size must be a multiple of the 3"),
+        ({"event_shape": (3, 2, 2), "hidden_size": 4}, "hidden_size must be a positive multiple of the 3"),
         ({"event_shape": (1, 2, 2), "num_layers": 0}, "num_layers"),
         ({"event_shape": (1, 2, 2), "kernel_size": 4}, "kernel_size must be odd"),
         ({"event_shape": (1, 2, 2), "num_classes": 0}, "num_classes"),

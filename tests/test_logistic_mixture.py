@@ -168,6 +168,13 @@ def test_numbers_at_both_ends_draw_levels_that_there_are() -> None:
     assert int(drawn.min()) >= 0 and int(drawn.max()) <= 7
 
 
+def test_the_number_zero_draws_nothing_less_likely_than_it_is() -> None:
+    """torch.rand gives it once in 2^24 draws."""
+    bright = LogisticMixture(torch.tensor([[0.0, 0.9, -5.0]]), 1, 256)
+    drawn = bright.draw(torch.tensor([[0.0]]))
+    assert float(bright.log_prob(drawn)) > math.log(2.0**-27)
+
+
 def test_samples_are_as_frequent_as_they_are_likely() -> None:
     distribution = LogisticMixture(parameters(1, channels=3, mixtures=2).float(), 3, 4)
     torch.manual_seed(0)
@@ -248,6 +255,11 @@ def test_it_fits_what_it_is_shown() -> None:
     assert float(loss.detach()) < 3.5  # ln 2 for which of the two, and what the least scale leaves
 
 
+def test_refuses_levels_of_other_channels() -> None:
+    with pytest.raises(ValueError, match=r"must be of 3 channels, got shape \(4, 2\)"):
+        LogisticMixture(torch.zeros(4, 10), 3, 256).log_prob(torch.zeros(4, 2, dtype=torch.long))
+
+
 def test_refuses_numbers_of_no_whole_number_of_components() -> None:
-    with pytest.raises(ValueError, match="must be a multiple of 10, got 15"):
+    with pytest.raises(ValueError, match="must be a positive multiple of 10, got 15"):
         LogisticMixture(torch.zeros(2, 15), 3, 256)

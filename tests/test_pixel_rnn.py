@@ -343,8 +343,8 @@ def test_layers_start_as_the_identity_and_cells_remember(family: Any) -> None:
     [
         ({"event_shape": (4,)}, "event_shape"),
         ({"event_shape": (1, 2, 2), "num_categories": None}, "num_categories"),
-        ({"event_shape": (3, 2, 2)}, "hidden_size must be a multiple of the 3"),
-        ({"event_shape": (3, 2, 2), "hidden_size": 3, "head_size": 4}, "head_size must be a multiple"),
+        ({"event_shape": (3, 2, 2)}, "hidden_size must be a positive multiple of the 3"),
+        ({"event_shape": (3, 2, 2), "hidden_size": 3, "head_size": 4}, "head_size must be a positive multiple"),
         ({"event_shape": (1, 2, 2), "num_layers": 0}, "num_layers"),
     ],
 )

@@ -231,10 +231,13 @@ def test_convolutions_see_what_their_kernels_reach() -> None:
 
 @torch.no_grad()
 def test_a_pixel_knows_its_place() -> None:
-    """Of an image of one level, conditionals differ even where all that is near is the same."""
+    """Its inputs say where it is, each part of it from -1 to 1, and conditionals listen."""
     model = build(event_shape=(1, 12, 12), **SMALL)
-    says = outputs(model.conditionals(torch.zeros(1, 1, 12, 12, dtype=torch.long)))
-    assert len(says.flatten().unique()) > 140
+    x = torch.zeros(1, 1, 12, 12, dtype=torch.long)
+    says = outputs(model.conditionals(x))
+    assert len(model.places.unique(dim=0)) == 144 and float(model.places.abs().max()) < 1
+    model.places.copy_(model.places.flip(0).clone())
+    assert int((outputs(model.conditionals(x)) != says).sum()) == 143  # before the first there is nothing to ask
 
 
 # ---- faults
@@ -445,7 +448,7 @@ def test_mixed_precision_costs_little() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         mixed = model(x)
     mixed.sum().backward()
-    torch.testing.assert_close(mixed, model(x), rtol=1e-2, atol=1.0)
+    torch.testing.assert_close(mixed, model(x), rtol=2e-3, atol=0.0)
     assert all(bool(parameter.grad.isfinite().all()) for parameter in model.parameters() if parameter.grad is not None)
 
 

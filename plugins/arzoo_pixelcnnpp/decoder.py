@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import arzoo
-from arzoo.logistic_mixture import LogisticMixture
+from arzoo.logistic_mixture import LogisticMixture, place
 
 from .layers import GatedResidual, Growth, Layer, Scale, WindowConv, concat_elu
 
@@ -260,7 +260,7 @@ class PixelCNNPPDecoder(arzoo.Decoder):
     def append(self, value: Tensor) -> None:
         self._advance()
         pixel = self._left.inside[self._column]  # (C + 1, B)
-        pixel[:-1] = self._model.place(value).t()
+        pixel[:-1] = place(value, self._model.levels, pixel.dtype).t()
         pixel[-1] = 1
         self._parameters = None
         self._column = (self._column + 1) % self._width

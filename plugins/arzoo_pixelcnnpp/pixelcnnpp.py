@@ -21,7 +21,7 @@ from torch.distributions import Distribution
 import arzoo
 from arzoo.labels import check_labels, one_hot
 from arzoo.levels import ImageConfig
-from arzoo.logistic_mixture import LogisticMixture, num_mixture_outputs, spread_mixture
+from arzoo.logistic_mixture import LogisticMixture, num_mixture_outputs, place, spread_mixture
 from arzoo.model import Context, NamedContext
 
 from .decoder import PixelCNNPPDecoder
@@ -39,7 +39,8 @@ class PixelCNNPPConfig(ImageConfig):
     """
     Attributes:
         num_filters: Channels n of each stream.
-        num_resnets: Gated residual layers at a resolution, in either half.
+        num_resnets: Gated residual layers at a resolution, in either half; the second has one more at all resolutions
+            but the coarsest.
         num_mixtures: Components of a pixel's distribution.
         num_scales: Resolutions; each has half the height and width of the one before.
         dropout: Share of the features within a layer that training drops.
@@ -175,10 +176,6 @@ class PixelCNNPP(arzoo.Autoregressive):
 
     # ---- likelihood
 
-    def place(self, x: Tensor) -> Tensor:
-        """Levels as numbers from -1 to 1."""
-        return x.to(self.output.bias.dtype) * (2 / (self.levels - 1)) - 1
-
     def network(self, images: Tensor, classes: Tensor | None) -> Tensor:
         """
         Arguments:
@@ -191,11 +188,13 @@ class PixelCNNPP(arzoo.Autoregressive):
         x = torch.cat([images, torch.ones_like(images[:, :1])], 1).contiguous(memory_format=torch.channels_last)
         streams = self.rows_above(x), self.row_above(x) + self.left(x)
         _, right = self.scales(streams, classes)
-        return self.output(F.elu(right))  # type: ignore[no-any-return]
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 cannot tell levels apart
+            return self.output(F.elu(right.to(x.dtype)))  # type: ignore[no-any-return]
 
     def mixture_parameters(self, x: Tensor, context: NamedContext) -> Tensor:
         """Of checked events and their context, shape (B, H, W, outputs), float32."""
-        return self.network(self.place(x), self.classes(context)).permute(0, 2, 3, 1).float()
+        images = place(x, self.levels, self.output.bias.dtype)
+        return self.network(images, self.classes(context)).permute(0, 2, 3, 1).float()
 
     def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
         return LogisticMixture(self.mixture_parameters(x, context), self.channels, self.levels)

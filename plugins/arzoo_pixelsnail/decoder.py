@@ -54,7 +54,8 @@ class _Attention:
             mixed = (q @ self._keys[:, :, :t].mT).softmax(3) @ self._values[:, :, :t]
         else:
             mixed = self._values[:, :, :1]  # zeros, as yet
-        return self._attention.merge(self._x, mixed)[:, 0].t()
+        y = self._attention.gate(self._attention.merge(self._x, mixed)[:, 0])  # (B, 2 h)
+        return x + F.glu(y.t(), 0)
 
     def append(self, inputs: Tensor) -> None:
         """Keeps what the pixel at hand says, now that it is known: inputs (B, 1, in_size)."""

@@ -155,13 +155,13 @@ class Attention(nn.Module):
         return k, v
 
     def merge(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """Features (B, T, h) with what attention (B, heads, T, value_size) found."""
-        y = self.features(F.elu(x)) + self.mixed(F.elu(mixed.transpose(1, 2).flatten(2)))
-        return x + gate(self.gate(self.dropout(F.elu(y))), 2)
+        """Features (B, T, h) and what attention (B, heads, T, value_size) found, before the gate: (B, T, h)."""
+        return F.elu(self.features(F.elu(x)) + self.mixed(F.elu(mixed.transpose(1, 2).flatten(2))))
 
     def forward(self, x: Tensor, inputs: Tensor, places: Tensor) -> Tensor:
         """(B, T, h) -> (B, T, h)."""
-        return self.merge(x, strict_attention(self.queries(x, places), *self.keys_values(x, inputs)))
+        y = self.merge(x, strict_attention(self.queries(x, places), *self.keys_values(x, inputs)))
+        return x + gate(self.gate(self.dropout(y)), 2)
 
 
 class Block(nn.Module):
@@ -187,17 +187,17 @@ class PixelSNAIL(arzoo.Autoregressive):
     config_class = PixelSNAILConfig
     config: PixelSNAILConfig
     site_axes = (0,)
-    levels: Tensor
+    features: Tensor
     places: Tensor
 
     def __init__(self, config: PixelSNAILConfig) -> None:
         super().__init__(config)
         channels, height, width = config.event_shape
-        self.num_levels, self.binary = config.num_categories, config.num_categories == 2 and channels == 1
-        self.register_buffer("levels", level_features(self.num_levels), persistent=False)  # (L, F)
+        self.levels, self.binary = config.num_categories, config.num_categories == 2 and channels == 1
+        self.register_buffer("features", level_features(self.levels), persistent=False)  # (L, F)
         rows, columns = ((2 * torch.arange(size) + 1) / size - 1 for size in (height, width))
         self.register_buffer("places", torch.cartesian_prod(rows, columns), persistent=False)  # (T, 2)
-        in_size = channels * self.levels.shape[1] + 2
+        in_size = channels * self.features.shape[1] + 2
         self.first = MaskedConv2d(in_size, config.hidden_size, config.first_kernel_size, include_self=False)
         self.blocks = nn.ModuleList(Block(config, in_size) for _ in range(config.num_blocks))
         outputs = 1 if self.binary else num_mixture_outputs(channels, config.num_mixtures)
@@ -240,23 +240,24 @@ class PixelSNAIL(arzoo.Autoregressive):
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Context = None) -> None:
         """Starts from the share of ones, where levels are two; a mixture starts spread over all levels."""
-        ones = self.check_events(x).double().sum()
+        x = self.check_events(x)
         if self.binary:
-            self.output.bias.copy_(((ones + 1) / (x.numel() + 2)).logit())
+            self.output.bias.copy_(((x.sum() + 1) / (x.numel() + 2)).logit())
 
     # ---- likelihood
 
     def inputs(self, values: Tensor, places: Tensor) -> Tensor:
         """What enters the network of pixels' levels (B, T, C) and places (T, 2), shape (B, T, in_size)."""
-        features = F.embedding(values, self.levels).flatten(2)  # (B, T, C F)
+        features = F.embedding(values, self.features).flatten(2)  # (B, T, C F)
         return torch.cat([features, places.expand(len(values), -1, -1)], 2)
 
     def distribution(self, x: Tensor) -> Distribution:
         """Of features (..., h), batch_shape (...), event_shape (C,)."""
-        outputs = self.output(F.elu(x)).float()
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 cannot tell levels apart
+            outputs = self.output(F.elu(x.to(self.output.weight.dtype))).float()
         if self.binary:
             return Independent(Bernoulli(outputs), 1, validate_args=False)
-        return LogisticMixture(outputs, self.config.event_shape[0], self.num_levels)
+        return LogisticMixture(outputs, self.config.event_shape[0], self.levels)
 
     def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
         inputs = self.inputs(self.sites(x).flatten(1, 2), self.places)  # (B, T, in_size)

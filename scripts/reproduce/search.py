@@ -74,14 +74,19 @@ def table(doc: str | None, cells: Sequence[Cell], about: str, lines: Callable[[R
 
 def measured(cells: Sequence[Cell], folder: Path) -> Results:
     """The results that there are of these cells and candidates, by name."""
-    page = folder / "page.json"
-    found: Results = json.loads(page.read_text(encoding="utf-8")) if page.is_file() else {}
+    found = _kept(folder)
     for cell in cells:
         path = folder / cell.name / "result.json"
         if path.is_file():
             found[cell.name] = json.loads(path.read_text(encoding="utf-8"))
     asked = {cell.name: sorted(cell.candidates) for cell in cells}
     return {name: result for name, result in found.items() if result["candidates"] == asked.get(name)}
+
+
+def _kept(folder: Path) -> Results:
+    """What page.json has, of any cells."""
+    path = folder / "page.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}  # type: ignore[no-any-return]
 
 
 def measure_all(cells: Sequence[Cell], folder: Path, jobs: int) -> None:
@@ -157,7 +162,9 @@ def write_page(folder: Path, about: str, table: str, results: Results) -> None:
             f"| {name} | {result['candidate']} | {len(result['candidates'])} | {validation:.3f} | {test}"
             f" | {result['parameters']:,} | {result['cpu_seconds']:,} |"
         )
-    texts = {"page.md": "\n".join(lines), "page.json": json.dumps(results, indent=1, sort_keys=True)}
+    # Figures of other cells, or of candidates that there are no longer, may be kept nowhere else.
+    figures = json.dumps(_kept(folder) | results, indent=1, sort_keys=True)
+    texts = {"page.md": "\n".join(lines), "page.json": figures}
     for name, text in texts.items():
         with replacing(folder / name) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
