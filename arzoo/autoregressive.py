@@ -309,7 +309,7 @@ class Autoregressive(Model):
             ValueError: Says what is expected.
         """
         if known.dtype != torch.bool:
-            raise ValueError(f"known must be boolean, got {known.dtype}")
+            raise ValueError(f"known must be boolean, got {known.dtype}: known.bool() is true where it is not zero")
         if tuple(known.shape) not in (tuple(x.shape), tuple(x.shape[1:])):
             raise ValueError(
                 f"known must have shape {tuple(x.shape)} or {tuple(x.shape[1:])}, got {tuple(known.shape)}"

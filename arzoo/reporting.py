@@ -18,14 +18,17 @@ class Report:
 
     Arguments:
         setup: The effective set-up, shown first.
+        done: Updates that earlier calls made.
         steps: Updates in all.
         unit: Unit of the losses: "nats", "bits/dim" or "perplexity".
         visible: Whether this process shows anything.
     """
 
-    def __init__(self, setup: dict[str, Any], steps: int, unit: str, visible: bool) -> None:
+    def __init__(self, setup: dict[str, Any], done: int, steps: int, unit: str, visible: bool) -> None:
         console = Console(file=sys.stderr, quiet=not visible)
         console.print(", ".join(f"{name} {value}" for name, value in setup.items()), highlight=False)
+        if done:
+            console.print(f"goes on after step {done}/{steps}", highlight=False)
         self._console, self._steps, self._unit = console, steps, unit
         self._smooth, self._validation, self._told = math.nan, "", time.monotonic()
         self._progress = Progress(
@@ -37,7 +40,7 @@ class Report:
             console=console,
             disable=not visible or not console.is_terminal,
         )
-        self._task = self._progress.add_task("train", total=steps, loss="")
+        self._task = self._progress.add_task("train", total=steps, completed=done, loss="")
 
     def __enter__(self) -> Self:
         self._progress.start()

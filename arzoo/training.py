@@ -81,7 +81,7 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
         run.reset_average()
     wrapped = accelerator.prepare(model)
 
-    with Report(run.setup(), config.steps, data.spec.unit, run.is_main) as report:
+    with Report(run.setup(), run.step, config.steps, data.spec.unit, run.is_main) as report:
         started = time.perf_counter() - run.seconds, time.process_time() - run.cpu_seconds
         saved = time.perf_counter()
         while run.step < config.steps and not run.exhausted:

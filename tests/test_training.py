@@ -237,6 +237,15 @@ def train_until(stop: int, what: Recipe, directory: Path, monkeypatch: pytest.Mo
         training.train(what, directory)
 
 
+def test_a_run_says_where_it_goes_on(
+    dots: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_until(25, recipe(dots), dots / "run", monkeypatch)
+    assert "goes on" not in capsys.readouterr().err
+    training.train(recipe(dots), dots / "run")
+    assert "goes on after step 25/40" in capsys.readouterr().err
+
+
 def test_a_truncated_state_is_passed_over_for_the_one_before(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = training.train(recipe(dots), dots / "whole")
     train_until(25, recipe(dots), dots / "run", monkeypatch)
