@@ -386,14 +386,7 @@ def test_features_lie_with_channels_last() -> None:
 
 
 @pytest.mark.parametrize("fields", CASES)
-@pytest.mark.parametrize(
-    "check",
-    [
-        testing.check_decoder_agrees_with_the_parallel_pass,
-        testing.check_extend_is_repeated_append,
-        testing.check_cached_and_naive_samples_agree,
-    ],
-)
+@pytest.mark.parametrize("check", testing.DECODER_CHECKS)
 def test_the_decoder_is_the_parallel_pass(check: Callable[[Any], None], fields: dict[str, Any]) -> None:
     check(build(**fields))
 

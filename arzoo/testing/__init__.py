@@ -53,6 +53,7 @@ from arzoo.testing.training import (
 
 __all__ = [
     "CHECKS",
+    "DECODER_CHECKS",
     "MODEL_CHECKS",
     "all_events",
     "cases",
@@ -107,6 +108,13 @@ MODEL_CHECKS: tuple[Callable[[Any], None], ...] = (
 )
 """What every model must pass, a bound too."""
 
+DECODER_CHECKS: tuple[Callable[[Any], None], ...] = (
+    check_decoder_agrees_with_the_parallel_pass,
+    check_extend_is_repeated_append,
+    check_cached_and_naive_samples_agree,
+)
+"""What a family's own decoder must pass."""
+
 CHECKS: tuple[Callable[[Any], None], ...] = (
     *MODEL_CHECKS,
     check_order_is_a_permutation,
@@ -115,9 +123,7 @@ CHECKS: tuple[Callable[[Any], None], ...] = (
     check_sites_sum_to_log_prob,
     check_conditionals_are_those_of_log_prob,
     check_components_multiply_to_the_site,
-    check_decoder_agrees_with_the_parallel_pass,
-    check_extend_is_repeated_append,
-    check_cached_and_naive_samples_agree,
+    *DECODER_CHECKS,
     check_sampling_walks_in_order,
     check_completion_keeps_what_is_known,
     check_completion_frequencies,

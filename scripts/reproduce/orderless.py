@@ -112,8 +112,7 @@ def main() -> None:
         for checkpoint in arguments.checkpoints
         if not arguments.report and read(place(checkpoint, number), checkpoint) is None
     }
-    for _ in in_parallel(work, arguments.jobs, Console(stderr=True)):
-        pass
+    list(in_parallel(work, arguments.jobs, Console(stderr=True)))  # each writes its own file
     measured = {}
     for checkpoint in arguments.checkpoints:
         orders = (read(place(checkpoint, number), checkpoint) for number in range(max(PUBLISHED)))
