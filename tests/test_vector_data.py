@@ -365,8 +365,10 @@ def test_newsgroups_are_the_published_bags() -> None:
 
 @pytest.mark.parametrize("card", ["tabular-structured_small.asia", "masde-structured_small.alarm"])
 def test_a_card_states_what_the_true_density_measures(card: str) -> None:
+    name = card.partition("-")[2]
+    source(name)
     text = (Path(__file__).parent.parent / "model_cards" / card / "README.md").read_text()
-    truth = -arzoo_structured.true_log_prob(arzoo.get_dataset(card.partition("-")[2]), "test").double().mean()
+    truth = -arzoo_structured.true_log_prob(arzoo.get_dataset(name), "test").double().mean()
     assert f"its own density measures {truth:.3f} nats on the same test rows" in text
 
 
