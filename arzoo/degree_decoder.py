@@ -1,13 +1,15 @@
 """The decoder of masked multi-layer perceptrons: every hidden unit is computed once, as soon as it can be."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from arzoo.compiling import find_kernels
 from arzoo.decoding import Decoder
-from arzoo.scalars import Scalars
+from arzoo.scalars import Bits, Scalars
 
 
 class DegreeDecoder(Decoder):
@@ -37,36 +39,56 @@ class DegreeDecoder(Decoder):
         direct: Tensor | None,
     ) -> None:
         self._scalars, self._order, self._step = scalars, order, 0
-        by_degree = [each.argsort(stable=True) for each in degrees]
+        self._layers = [(weight.detach(), bias.detach()) for weight, bias in layers]
+        self._direct = None if direct is None else direct.detach()
+        self._by_degree = [each.argsort(stable=True) for each in degrees]
+        counts = [torch.bincount(each, minlength=len(order) + 1) for each in degrees[1:-1]]
+        self._counts = torch.stack(counts)  # (L, D + 1)
         # Features first, the batch last: the hidden layers, then the inputs.
-        sizes = [len(each) for each in (*degrees[1:-1], degrees[0])]
-        values = layers[0][0].new_zeros(sum(sizes), num_samples)
-        *hidden, inputs = values.split(sizes)
+        self._sizes = [len(each) for each in (*degrees[1:-1], degrees[0])]
+        self._values = layers[0][0].new_zeros(sum(self._sizes), num_samples)
 
-        def in_order(weight: Tensor, into: int, out: int) -> Tensor:
-            return weight.detach().index_select(0, by_degree[out]).index_select(1, by_degree[into])
+    @cached_property
+    def _inputs(self) -> Sequence[Tensor]:
+        """Those of each scalar, (B, R)."""
+        inputs: Sequence[Tensor] = self._values[-self._sizes[-1] :].t().split(self._scalars.num_inputs, 1)
+        return inputs
 
-        # The units that each scalar completes: (values, bias, weight, what they see), a layer behind the other.
-        self._units: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[] for _ in order]
-        *middle, (output_weight, output_bias) = layers
-        for index, (weight, bias) in enumerate(middle):
-            counts = torch.bincount(degrees[index + 1], minlength=len(order) + 1)[1:].tolist()
-            below = hidden[index - 1] if index else inputs
-            added = bias.detach()[by_degree[index + 1], None]
-            parts = (each.split(counts) for each in (hidden[index], added, in_order(weight, index, index + 1)))
-            for units, count, part in zip(self._units, counts, zip(*parts, strict=True), strict=True):
+    @cached_property
+    def _units(self) -> list[list[tuple[Tensor, Tensor, Tensor, Tensor]]]:
+        """The units that each scalar completes: (values, bias, weight, what they see), a layer behind the other."""
+        *hidden, inputs = self._values.split(self._sizes)
+        units: list[list[tuple[Tensor, Tensor, Tensor, Tensor]]] = [[] for _ in self._order]
+        for index, (weight, bias) in enumerate(self._layers[:-1]):
+            counts, below = self._counts[index, 1:].tolist(), hidden[index - 1] if index else inputs
+            added = bias[self._by_degree[index + 1], None]
+            parts = (each.split(counts) for each in (hidden[index], added, self._sorted(weight, index, index + 1)))
+            for completed, count, part in zip(units, counts, zip(*parts, strict=True), strict=True):
                 if count:
-                    units.append((*part, below))
-        self._inputs = inputs.t().split(scalars.num_inputs, 1)
-        seen, output = hidden[-1], in_order(output_weight, -2, -1)
-        if direct is not None:  # inputs lie behind the last layer: one product gives the outputs
-            seen = values[-len(hidden[-1]) - len(inputs) :]
-            output = torch.cat([output, in_order(direct, 0, -1)], 1)
-        self._seen, self._output = seen.t(), output.t().split(scalars.num_outputs, 1)
-        self._output_bias = output_bias.detach()[by_degree[-1]].split(scalars.num_outputs)
+                    completed.append((*part, below))
+        return units
+
+    @cached_property
+    def _outputs(self) -> tuple[Tensor, Sequence[Tensor], Sequence[Tensor]]:
+        """What outputs see (B, F); for each scalar the bias (O,) and the weights (F, O)."""
+        weight, bias = self._layers[-1]
+        rows, output = self._sizes[-2], self._sorted(weight, -2, -1)
+        if self._direct is not None:  # inputs lie behind the last layer: one product gives the outputs
+            rows += self._sizes[-1]
+            output = torch.cat([output, self._sorted(self._direct, 0, -1)], 1)
+        first, width = sum(self._sizes[:-2]), self._scalars.num_outputs
+        return (
+            self._values[first : first + rows].t(),
+            bias[self._by_degree[-1]].split(width),
+            output.t().split(width, 1),
+        )
+
+    def _sorted(self, weight: Tensor, into: int, out: int) -> Tensor:
+        return weight.index_select(0, self._by_degree[out]).index_select(1, self._by_degree[into])
 
     def conditional(self) -> Distribution:
-        outputs = torch.addmm(self._output_bias[self._step], self._seen, self._output[self._step])
+        seen, bias, weight = self._outputs
+        outputs = torch.addmm(bias[self._step], seen, weight[self._step])
         return self._scalars.distribution(outputs, self._order[self._step])
 
     def append(self, value: Tensor) -> None:
@@ -74,3 +96,28 @@ class DegreeDecoder(Decoder):
         for out, bias, weight, seen in self._units[self._step]:
             torch.addmm(bias, weight, seen, out=out).relu_()
         self._step += 1
+
+    def draw(self, uniforms: Tensor) -> Tensor | None:
+        bits = isinstance(self._scalars, Bits) and self._values.device.type == "cpu"
+        kernels = find_kernels() if bits and self._values.dtype == torch.float32 else None
+        if kernels is None:
+            return None
+        inputs, *units, outputs = self._by_degree
+        *middle, (output, bias) = self._layers
+        tensors = (
+            uniforms.t().contiguous(),
+            self._values,
+            torch.tensor([0, *self._sizes[:-1]]).cumsum(0),
+            torch.cat([*units, inputs]),
+            self._counts.cumsum(1),
+            torch.cat([weight.flatten() for weight, _ in middle]),
+            torch.tensor([0, *(weight.numel() for weight, _ in middle)]).cumsum(0),
+            torch.cat([bias for _, bias in middle]),
+            outputs,
+            output.contiguous(),
+            bias,
+            output.new_empty(0, 0) if self._direct is None else self._direct,
+        )
+        kernels.draw_by_degree(self._step, *(each.numpy() for each in tensors))
+        first, self._step = self._step, len(self._order)
+        return self._values[first - self._step :].t().long()

@@ -1,18 +1,19 @@
 """Sampling with the families' decoders against the naive walk and against one parallel pass, on one thread.
 
-Usage: python scripts/benchmark_sampling.py [--batch-size 64] [--repeats 3] [CHECKPOINT ...]
+Usage: python scripts/benchmark_sampling.py [--only PATTERN ...] [--batch-size 64] [--repeats 3]
 
 One run measures everything, so the ratios hold on any machine: a matrix product as the yardstick, then for each model
 the median CPU seconds of one pass over the batch (all conditionals of given images), of sampling a batch with the
-model's decoder, and of the naive walk, which is a pass a site (timed on a few sites and multiplied).  Without
-checkpoints the models are new ones of every family that has been timed elsewhere, named with their events and sizes,
-and the installed `pixelcnn-*` checkpoints.
+model's decoder, and of the naive walk, which is a pass a site (timed on a few sites and multiplied).  The models are
+new ones of every family that has been timed elsewhere, named with their events and sizes, and the installed
+checkpoints of PixelCNN; `--only 'made*'` takes some of them.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatch
 from typing import Any
 
 import torch
@@ -43,6 +44,8 @@ MODELS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "image_transformer 28x28, 128 x 4": ("image_transformer", {**IMAGE}),
 }
 
+CHECKPOINTS = ("pixelcnn-binarized_mnist", "pixelcnn-cifar10")
+
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
     """Median CPU time of a call after one that warms up; on one thread what the wall would say on an idle machine."""
@@ -55,21 +58,19 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
-def models(names: list[str]) -> Iterator[tuple[str, arzoo.Autoregressive]]:
-    if not names:
-        for name, (family, fields) in MODELS.items():
-            model = arzoo.create_model(family, fields).eval()
+def models(patterns: list[str]) -> Iterator[tuple[str, arzoo.Autoregressive]]:
+    """Those whose names match a pattern."""
+    for name in (*MODELS, *CHECKPOINTS):
+        if any(fnmatch(name, pattern) for pattern in patterns):
+            model = arzoo.create_model(*MODELS[name]).eval() if name in MODELS else arzoo.load(name)
             assert isinstance(model, arzoo.Autoregressive)
             yield name, model
-        names = [info.name for info in arzoo.list_checkpoints() if info.family == "pixelcnn"]
-    for name in names:
-        yield name, arzoo.load(name)
 
 
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoints", nargs="*")
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="models, such as 'pixelcnn*'")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
@@ -81,7 +82,7 @@ def main() -> None:
     table = Table(
         "model", "batch", "pass, s", "decoder, s", "naive, s", "images/s", "decoder / pass", "naive / decoder"
     )
-    for name, model in models(arguments.checkpoints):
+    for name, model in models(arguments.only):
         events = model.sample(batch)
         parallel = seconds(lambda model=model, events=events: model.conditionals(events), repeats)
         cached = seconds(lambda model=model: model.sample(batch), repeats)

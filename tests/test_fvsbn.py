@@ -290,7 +290,8 @@ class SamplesInTheNaturalOrder(FVSBN):
 
     def decoder(self, *args: Any, **options: Any) -> Any:
         decoder = super().decoder(*args, **options)
-        decoder._outputs = [decoder._outputs[site] for site in self.order()]
+        outputs = [decoder._sites[site][0] for site in self.order()]
+        decoder._sites = [(mine, *rest) for mine, (_, *rest) in zip(outputs, decoder._sites, strict=True)]
         return decoder
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import arzoo
 from arzoo import testing
+from arzoo.compiling import find_kernels
 
 NADE, RNADE, RNADEConfig = arzoo_nade.NADE, arzoo_nade.RNADE, arzoo_nade.RNADEConfig
 
@@ -253,7 +254,7 @@ def test_compiled_and_torch_recursion_agree(
     fields: dict[str, Any], share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("numba")
-    kernels = recursion.find_kernels()
+    kernels = find_kernels(recursion.KERNELS)
     assert kernels is not None
     calls = []
     for name in ("forward", "backward"):
@@ -263,7 +264,7 @@ def test_compiled_and_torch_recursion_agree(
     x = (torch.rand(9, 5, 61, generator=torch.Generator().manual_seed(0)) < share).long()
     compiled = values_and_gradients(model, x)
     assert calls == ["forward", "backward"]
-    monkeypatch.setattr(recursion, "find_kernels", lambda: None)
+    monkeypatch.setattr(recursion, "find_kernels", lambda name: None)
     plain = values_and_gradients(model, x)
     assert calls == ["forward", "backward"]
     for ours, truth in zip(compiled, plain, strict=True):
@@ -272,7 +273,7 @@ def test_compiled_and_torch_recursion_agree(
 
 def test_compiled_sigmoid_is_a_sigmoid() -> None:
     pytest.importorskip("numba")
-    kernels = recursion.find_kernels()
+    kernels = find_kernels(recursion.KERNELS)
     assert kernels is not None
     a = torch.cat([torch.linspace(-90, 90, 100_001), torch.tensor([math.inf, -math.inf, -1e30, 1e30, 0.0])])
     h = torch.empty_like(a)
@@ -284,15 +285,15 @@ def test_compiled_sigmoid_is_a_sigmoid() -> None:
 
 def test_without_numba_the_recursion_is_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "arzoo_nade.kernels", raising=False)
-    monkeypatch.delattr(arzoo_nade, "kernels", raising=False)
-    assert recursion.find_kernels.__wrapped__() is None
+    for name in ("arzoo.kernels", "arzoo_nade.kernels"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert find_kernels.__wrapped__(recursion.KERNELS) is None
 
 
 def test_the_recursion_of_rnade_is_never_the_compiled_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """That one knows neither rho nor several outputs a site."""
 
-    def refuse() -> None:
+    def refuse(name: str) -> None:
         raise AssertionError("compiled")
 
     monkeypatch.setattr(recursion, "find_kernels", refuse)

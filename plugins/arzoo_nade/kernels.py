@@ -4,40 +4,13 @@ Where x_i is zero nothing changes, so f is computed at the ones only, and so is 
 reach one h from several sites are added up first.  Compiled at the first call, and kept on disk.
 """
 
-import math
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-P = ParamSpec("P")
-T = TypeVar("T")
-Float, Int = np.float32, np.int32
-LOG_2 = Float(math.log(2))
-
-
-def compiled(function: Callable[P, T]) -> Callable[P, T]:
-    # Sums may be taken in any order, division by zero is none of Python's errors: else no loop becomes vectors.
-    return cast(Callable[P, T], numba.njit(function, cache=True, error_model="numpy", fastmath={"reassoc", "contract"}))
-
-
-@compiled
-def sigmoid(a: Any) -> Any:
-    """1 / (1 + exp(-a)) to rounding, with exp(-a) = 2^n exp(r), |r| < log(2) / 2, and exp(r) by its series."""
-    x = min(max(-a, Float(-87)), Float(87))
-    n = np.floor(x / LOG_2 + Float(0.5))
-    r = x - n * LOG_2
-    series = Float(1 / 5040) * r + Float(1 / 720)
-    series = series * r + Float(1 / 120)
-    series = series * r + Float(1 / 24)
-    series = series * r + Float(1 / 6)
-    series = series * r + Float(1 / 2)
-    series = (series * r + Float(1)) * r + Float(1)
-    power = Int((Int(n) + Int(127)) << Int(23)).view(Float)  # 2^n by its bits
-    return Float(1) / (Float(1) + series * power)
+from arzoo.kernels import Float, compiled, draw_bit, sigmoid
 
 
 @compiled
@@ -104,6 +77,25 @@ def roll_back(x: Any, w: Any, v: Any, g: Any, a: Any, later: Any, dw: Any, dv: A
         add_derivative(later[b], waiting[b], h[b], relu)
 
 
+@compiled
+def roll_drawing(uniforms: Any, order: Any, w: Any, v: Any, bias: Any, a: Any, values: Any, relu: bool) -> None:
+    h = np.empty_like(a)
+    for b in range(len(a)):
+        activate(a[b], h[b], relu)
+    for step in range(len(order)):
+        site = order[step]
+        w_i, v_i = w[site], v[site]
+        for b in range(len(a)):
+            a_b, h_b, logit = a[b], h[b], bias[site]
+            for k in range(len(v_i)):
+                logit += h_b[k] * v_i[k]
+            if draw_bit(logit, uniforms[step, b]) > 0:
+                values[b, step] = 1
+                for k in range(len(w_i)):
+                    a_b[k] += w_i[k]
+                activate(a_b, h_b, relu)
+
+
 def forward(x: Tensor, w: Tensor, v: Tensor, a: Tensor, outputs: Tensor, activation: str) -> None:
     """Rolls a (B, H) from c over x (D, B, 1) and fills the outputs (D, B, 1)."""
     tensors = (x[:, :, 0], w[:, 0], v[:, 0], a, outputs[:, :, 0])
@@ -118,3 +110,16 @@ def backward(x: Tensor, w: Tensor, v: Tensor, g: Tensor, a: Tensor, activation: 
     arguments: list[Any] = [*(each.detach().numpy() for each in tensors), activation == "relu"]
     roll_back(*arguments)
     return dw, later.sum(0), dv
+
+
+def draw(uniforms: Tensor, order: Tensor, w: Tensor, v: Tensor, b: Tensor, a: Tensor, activation: str) -> Tensor:
+    """Rolls a (B, H) over the sites of an order (S,), drawing each; the bits (B, S).
+
+    Arguments:
+        uniforms: Shape (B, S).
+    """
+    values = torch.zeros_like(uniforms, dtype=torch.int64)
+    tensors = (uniforms.t().contiguous(), order, w[:, 0], v[:, 0], b[:, 0], a, values)
+    arguments: list[Any] = [*(each.detach().numpy() for each in tensors), activation == "relu"]
+    roll_drawing(*arguments)
+    return values

@@ -4,9 +4,8 @@ It costs O(D H) for a likelihood and O(D H) for a sample: the only step both nee
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cached_property
 from itertools import repeat
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -14,7 +13,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 import arzoo
-from arzoo.scalars import Scalars
+from arzoo.compiling import find_kernels
+from arzoo.scalars import Bits, Scalars
+
+KERNELS = "arzoo_nade.kernels"
 
 # f from a, and its derivative times a gradient from h = f(a); both into `out`.
 ACTIVATIONS: dict[str, Any] = {"sigmoid": torch.sigmoid, "relu": lambda a, out: torch.clamp_min(a, 0, out=out)}
@@ -22,16 +24,6 @@ BACKWARDS: dict[str, Any] = {
     "sigmoid": lambda g, h, out: torch.ops.aten.sigmoid_backward.grad_input(g, h, grad_input=out),
     "relu": lambda g, h, out: torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=out),
 }
-
-
-@lru_cache
-def find_kernels() -> ModuleType | None:
-    """The compiled recursion, where numba is installed and has a folder to keep it in."""
-    try:
-        from . import kernels
-    except (ImportError, RuntimeError):
-        return None
-    return kernels
 
 
 class _Recursion(torch.autograd.Function):
@@ -43,7 +35,7 @@ class _Recursion(torch.autograd.Function):
         outputs = x.new_empty(*x.shape[:2], v.shape[1])
         on_cpu = x.device.type == "cpu" and x.dtype == w.dtype == torch.float32
         plain = x.shape[2] == v.shape[1] == 1 and rho is None and not ctx.needs_input_grad[0]
-        kernels = find_kernels() if on_cpu and plain else None
+        kernels = find_kernels(KERNELS) if on_cpu and plain else None
         if kernels is not None:
             kernels.forward(x, w, v, a, outputs, activation)
         else:
@@ -124,22 +116,38 @@ class RecursionDecoder(arzoo.Decoder):
         activation: str,
         order: list[int],
     ) -> None:
-        self._scalars, self._activation = scalars, ACTIVATIONS[activation]
+        self._scalars, self._activation = scalars, activation
+        self._w, self._v, self._b = w.detach(), v.detach(), b.detach()
         self._a = c.detach().repeat(num_samples, 1)  # (B, H)
         self._h = torch.empty_like(self._a)
-        self._w, self._v, self._b = w.detach().unbind(), v.detach().mT.unbind(), b.detach().unbind()
         self._rho = None if rho is None else rho.detach().unbind()
         self._order, self._step = order, 0
 
+    @cached_property
+    def _sites(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """W (R, H), V (H, O) and b (O,) of each."""
+        return list(zip(self._w.unbind(), self._v.mT.unbind(), self._b.unbind(), strict=True))
+
     def conditional(self) -> Distribution:
         site = self._order[self._step]
+        _, v, b = self._sites[site]
         scaled = self._a if self._rho is None else torch.mul(self._a, self._rho[site], out=self._h)
-        self._activation(scaled, out=self._h)
-        return self._scalars.distribution(torch.addmm(self._b[site], self._h, self._v[site]), site)
+        ACTIVATIONS[self._activation](scaled, out=self._h)
+        return self._scalars.distribution(torch.addmm(b, self._h, v), site)
 
     def append(self, value: Tensor) -> None:
-        self._a.addmm_(self._scalars.encode(value), self._w[self._order[self._step]])
+        w, _, _ = self._sites[self._order[self._step]]
+        self._a.addmm_(self._scalars.encode(value), w)
         self._step += 1
+
+    def draw(self, uniforms: Tensor) -> Tensor | None:
+        bits = isinstance(self._scalars, Bits) and self._rho is None and self._a.device.type == "cpu"
+        kernels = find_kernels(KERNELS) if bits and self._a.dtype == torch.float32 else None
+        if kernels is None:
+            return None
+        order, self._step = torch.tensor(self._order[self._step :]), len(self._order)
+        drawn: Tensor = kernels.draw(uniforms, order, self._w, self._v, self._b, self._a, self._activation)
+        return drawn
 
 
 def _sites(rho: Tensor | None) -> Iterable[Tensor | None]:

@@ -61,6 +61,19 @@ MADE_SETTINGS: dict[str, tuple[tuple[float, ...], dict[str, object]]] = {
 }
 
 
+# Of MADE with mask sampling: the order (natural: only the connectivity is drawn), the number of masks, weight decays,
+# and what else differs.
+SAMPLED_SETTINGS: dict[str, tuple[str, int, tuple[float, ...], dict[str, object]]] = {
+    "adult": ("natural", 2, (0.03, 0.1), {"batch_size": 20, "steps": 40_000, "eval_every": 500, "lr": 3e-4}),
+    "connect4": ("natural", 8, (0.01,), {}),
+    "dna": ("random", 300, (0.3, 0.6), {"batch_size": 20, "steps": 32_000, "eval_every": 800}),
+    "mushrooms": ("natural", 8, (0.1, 0.2), {"batch_size": 20, "steps": 30_000, "eval_every": 500}),
+    "nips": ("random", 32, (1.0, 3.0), {}),
+    "ocr_letters": ("natural", 8, (0.01,), {}),
+    "web": ("random", 32, (0.01, 0.3), {"steps": 20_000}),
+}
+
+
 def schedule(dataset: str, times: float = 1, **changes: object) -> TrainConfig:
     steps = round(STEPS[dataset] * times)
     settings: dict[str, object] = {"batch_size": 100, "lr": 1e-3, "warmup_steps": 100, "ema": 0.99, "patience": 10}
@@ -71,21 +84,27 @@ def candidates(model: str, dataset: str) -> dict[str, arzoo.Recipe]:
     data = f"uci_binary.{dataset}"
     if model == "fvsbn":
         return {"fit": arzoo.Recipe(family="fvsbn", dataset=data, fit=FitConfig())}
-    usual = (0.1, 1.0, 3.0) if dataset in ("dna", "nips") else (0.01, 0.3)
-    decays, changes = MADE_SETTINGS.get(dataset, (usual, {})) if model == "made" else (usual, {})
-    found = {}
-    for decay in decays:
-        train = schedule(dataset, 3 if model == "eonade" else 1, weight_decay=decay, **changes)
-        if model == "nade":
-            found[f"decay{decay}"] = arzoo.Recipe(family="nade", dataset=data, train=train)
-        elif model == "eonade":
-            fields = {"hidden_sizes": (500,)}
-            found[f"decay{decay}"] = arzoo.Recipe(family="deep_nade", dataset=data, model=fields, train=train)
-        else:
-            masks = 1 if model == "made" else 32
-            fields = {"hidden_sizes": (500,), "num_masks": masks, "ordering": "natural" if masks == 1 else "random"}
-            found[f"decay{decay}"] = arzoo.Recipe(family="made", dataset=data, model=fields, train=train)
-    return found
+    decays: tuple[float, ...] = (0.1, 1.0, 3.0) if dataset in ("dna", "nips") else (0.01, 0.3)
+    changes: dict[str, object] = {}
+    fields: dict[str, object] = {}
+    if model == "eonade":
+        fields = {"hidden_sizes": (500,)}
+    elif model == "made":
+        fields = {"hidden_sizes": (500,), "ordering": "natural"}
+        decays, changes = MADE_SETTINGS.get(dataset, (decays, {}))
+    elif model == "made_sampled":
+        ordering, masks, decays, changes = SAMPLED_SETTINGS[dataset]
+        fields = {"hidden_sizes": (500,), "ordering": ordering, "num_masks": masks}
+    family = {"eonade": "deep_nade", "made_sampled": "made"}.get(model, model)
+    return {
+        f"decay{decay}": arzoo.Recipe(
+            family=family,
+            dataset=data,
+            model=dict(fields),
+            train=schedule(dataset, 3 if model == "eonade" else 1, weight_decay=decay, **changes),
+        )
+        for decay in decays
+    }
 
 
 def sixteen_orders(model: arzoo.Model) -> arzoo.Model:

@@ -10,6 +10,7 @@ predicts the validation events best.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import arzoo
+from arzoo.compiling import find_kernels
 from arzoo.model import Context, NamedContext
-from arzoo.scalars import Categories, discrete_scalars
+from arzoo.scalars import Bits, Categories, discrete_scalars
 
 STRENGTHS = tuple(10 ** (k / 2) for k in range(6, -3, -1))
 """L2 penalties that `fit` tries: from 1000 to 0.1."""
@@ -268,19 +270,36 @@ class _Decoder(arzoo.Decoder):
 
     def __init__(self, model: FVSBN, num_samples: int) -> None:
         self._scalars, self._order, self._step = model.scalars, model.order().tolist(), 0
-        dims, width = model.bias.shape
-        outputs = model.bias.detach().flatten().repeat(num_samples, 1)  # (B, D O)
-        self._outputs = outputs.split(width, 1)
-        self._later = [outputs[:, site * width :] for site in range(1, dims + 1)]
-        weights = model.weight.detach().split([width * later.shape[1] for later in self._later])
-        self._weights = [weight.view(width, -1) if weight.numel() else weight.view(width, 0) for weight in weights]
+        self._outputs = model.bias.detach().flatten().repeat(num_samples, 1)  # (B, D O)
+        self._weight = model.weight.detach()
+
+    @cached_property
+    def _sites(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of each: outputs (B, O), those of all behind it (B, L), and what it adds to them, (R, L); R is O."""
+        width = self._scalars.num_outputs
+        later = [self._outputs[:, site * width :] for site in range(1, len(self._order) + 1)]
+        weights = self._weight.split([width * each.shape[1] for each in later])
+        added = [weight.view(width, each.shape[1]) for weight, each in zip(weights, later, strict=True)]
+        return list(zip(self._outputs.split(width, 1), later, added, strict=True))
 
     def conditional(self) -> Distribution:
-        return self._scalars.distribution(self._outputs[self._step], self._order[self._step])
+        return self._scalars.distribution(self._sites[self._step][0], self._order[self._step])
 
     def append(self, value: Tensor) -> None:
-        self._later[self._step].addmm_(self._scalars.encode(value), self._weights[self._step])
+        _, later, added = self._sites[self._step]
+        later.addmm_(self._scalars.encode(value), added)
         self._step += 1
+
+    def draw(self, uniforms: Tensor) -> Tensor | None:
+        bits = isinstance(self._scalars, Bits) and self._outputs.device.type == "cpu"
+        kernels = find_kernels("arzoo_fvsbn.kernels") if bits and self._outputs.dtype == torch.float32 else None
+        if kernels is None:
+            return None
+        values = torch.zeros_like(uniforms, dtype=torch.int64)
+        tensors = (uniforms.t().contiguous(), self._outputs, self._weight, values)
+        kernels.draw(*(each.numpy() for each in tensors))
+        self._step = len(self._order)
+        return values
 
 
 @arzoo.hookimpl
