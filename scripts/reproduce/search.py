@@ -10,12 +10,13 @@ import contextlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def in_parallel(
         work: For each name a function and its arguments.
         screen: Shows progress, and the reason of what failed: one failure must not cost the others.
     """
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start) as pool:
         pending = {pool.submit(*call): name for name, call in work.items()}
         with Progress(console=screen) as bars:
             task = bars.add_task("done", total=len(pending))
@@ -180,14 +181,23 @@ def _train(recipe: arzoo.Recipe, folder: Path) -> float:
     """Trains a candidate unless it is there; returns its best value on the validation split."""
     metrics = folder / "metrics.json"
     if not metrics.is_file() or not (folder / "model.safetensors").is_file():
-        with _output_to(folder.with_suffix(".log")):
+        with _output_to(folder.with_name(f"{folder.name}.log")):
             arzoo.train(recipe, folder)
         shutil.rmtree(folder / "state", ignore_errors=True)
     return float(json.loads(metrics.read_text(encoding="utf-8"))["training"]["validation"])
 
 
-def _one_thread() -> None:
+def _start() -> None:
+    """What a process does first: it takes one thread, and ends when the one that started it was killed."""
     torch.set_num_threads(1)
+    parent = parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 @contextlib.contextmanager
