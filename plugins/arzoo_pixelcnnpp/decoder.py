@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 _CHANNELS = -2
 
 
-def _times(weight: Tensor, features: Tensor) -> Tensor:
-    """A weight (outs, ins) times the features of a pixel or a row; a row in one product, not in one a column."""
+def _add(base: Tensor, weight: Tensor, features: Tensor) -> Tensor:
+    """A base, and a weight (outs, ins) times the features of a pixel or a row."""
     if features.dim() == 2:
-        return weight @ features
-    product: Tensor = torch.tensordot(weight, features, ([1], [1]))  # (outs, W, B)
-    return product.transpose(0, 1)
+        return torch.addmm(base, weight, features)
+    return torch.baddbmm(base, weight.expand(len(features), -1, -1), features)
 
 
 class _Conv:
@@ -66,12 +65,12 @@ class _Conv:
         """The bias and what all rows but the last say; shape (W / stride, outs, B), or (outs, 1)."""
         total: Tensor = self._bias
         for weight, seen in zip(self._above, self._upper, strict=True):
-            total = total + _times(weight, seen)
+            total = _add(total, weight, seen)
         return total
 
     def add(self, base: Tensor, columns: int | slice) -> Tensor:
         """A base and what the last row says, in one column or in all."""
-        return base + _times(self._now, self._seen[columns])
+        return _add(base, self._now, self._seen[columns])
 
 
 class _Residual:
@@ -99,7 +98,7 @@ class _Residual:
         self._second.next_row()
         self._base = self._first.above()
         if self._extra_bias is not None and extra is not None:
-            self._base = self._base + self._extra_bias + _times(self._extras[0], concat_elu(extra, _CHANNELS))
+            self._base = _add(self._base + self._extra_bias, self._extras[0], concat_elu(extra, _CHANNELS))
         self._gate_base = self._second.above()
         if self._condition is not None:
             self._gate_base = self._gate_base + self._condition
@@ -114,7 +113,7 @@ class _Residual:
         self._first.inside[columns] = concat_elu(x, _CHANNELS)
         a = self._first.add(self._base[columns], columns)
         if extra is not None:
-            a = a + _times(self._extras[1], concat_elu(extra, _CHANNELS))
+            a = _add(a, self._extras[1], concat_elu(extra, _CHANNELS))
         self._second.inside[columns] = concat_elu(a, _CHANNELS)
         value, gate = self._second.add(self._gate_base[columns], columns).chunk(2, _CHANNELS)
         return x + value * gate.sigmoid()
@@ -148,12 +147,12 @@ class _Growth:
         """A row, shape (W, outs, B), of the coarser one, shape (W / 2, ins, B); three columns of taps."""
         left, middle, right = self._taps[row % 2]
         following = F.pad(coarse[1:], (0, 0, 0, 0, 0, 1))
-        even, odd = _times(middle, coarse), _times(right, coarse) + _times(left, following)
-        return torch.stack([even, odd], 1).flatten(0, 1) + self._bias
+        even, odd = _add(self._bias, middle, coarse), _add(self._bias, right, coarse)
+        return torch.stack([even, _add(odd, left, following)], 1).flatten(0, 1)
 
     def pixel(self, row: int, column: int, coarse: Tensor) -> Tensor:
         """A pixel, shape (outs, B), of the coarser one, shape (ins, B); two columns of taps."""
-        return self._taps[row % 2][column % 2] @ coarse + self._bias
+        return torch.addmm(self._bias, self._taps[row % 2][column % 2], coarse)
 
 
 class _Scale:

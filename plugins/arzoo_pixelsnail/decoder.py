@@ -41,26 +41,30 @@ class _Attention:
 
     def __init__(self, attention: "Attention", num_samples: int, length: int) -> None:
         self._attention, self._length = attention, 0
-        like, shape = attention.query.weight, (num_samples, attention.num_heads, length)
-        self._keys = like.new_empty(*shape, attention.key_size)
-        self._values = like.new_zeros(*shape, attention.value_size)
-        self._x = like.new_empty(0)
+        # As in `strict_attention` zeros make keys and values of one size, for the kernel that takes one only.
+        size = max(attention.key_size, attention.value_size)
+        shape = (num_samples, attention.num_heads, length, size)
+        self._keys, self._values = attention.query.weight.new_zeros(2, *shape).unbind()
+        self._x = self._keys.new_empty(0)
 
     def __call__(self, x: Tensor, place: Tensor) -> Tensor:
         """(h, B) -> (h, B), at a place (1, 2)."""
         self._x, t = x.t()[:, None], self._length  # (B, 1, h)
         if t:
-            q = self._attention.queries(self._x, place) * self._attention.key_size**-0.5  # (B, heads, 1, key_size)
-            mixed = (q @ self._keys[:, :, :t].mT).softmax(3) @ self._values[:, :, :t]
+            q = self._attention.queries(self._x, place)  # (B, heads, 1, key_size)
+            q = F.pad(q, (0, self._keys.shape[3] - self._attention.key_size))
+            keys, values = self._keys[:, :, :t], self._values[:, :, :t]
+            mixed = F.scaled_dot_product_attention(q, keys, values, scale=self._attention.key_size**-0.5)
         else:
             mixed = self._values[:, :, :1]  # zeros, as yet
-        y = self._attention.gate(self._attention.merge(self._x, mixed)[:, 0])  # (B, 2 h)
+        y = self._attention.gate(self._attention.merge(self._x, mixed[..., : self._attention.value_size])[:, 0])
         return x + F.glu(y.t(), 0)
 
     def append(self, inputs: Tensor) -> None:
         """Keeps what the pixel at hand says, now that it is known: inputs (B, 1, in_size)."""
         k, v = self._attention.keys_values(self._x, inputs)
-        self._keys[:, :, self._length], self._values[:, :, self._length] = k[:, :, 0], v[:, :, 0]
+        self._keys[:, :, self._length, : k.shape[3]] = k[:, :, 0]
+        self._values[:, :, self._length, : v.shape[3]] = v[:, :, 0]
         self._length += 1
 
 
