@@ -149,9 +149,12 @@ def report(runs: list[dict[str, Any]], folder: Path) -> None:
         return statistics.mean(numbers), error
 
     names = [name for name in DATASETS if any(run["dataset"] == name for run in runs)]
-    figure, axes = pyplot.subplots(1, len(names), figsize=(3.2 * len(names), 3), squeeze=False, layout="constrained")
+    shape = (-(-len(names) // 4), min(len(names), 4))
+    figure, axes = pyplot.subplots(*shape, figsize=(3 * shape[1], 2.8 * shape[0]), squeeze=False, layout="constrained")
+    for unused in axes.flat[len(names) :]:
+        unused.remove()
     lines = ["| data set | rows | made | masde | made - masde | seeds |", "|---|---:|---:|---:|---:|---:|"]
-    for name, axis in zip(names, axes[0], strict=True):
+    for name, axis in zip(names, axes.flat, strict=False):
         curves: dict[str, list[tuple[int, float, float]]] = {family: [] for family in FAMILIES}
         for rows in sorted({run["rows"] for run in runs if run["dataset"] == name}):
             found = {family: values(name, rows, family) for family in FAMILIES}
