@@ -47,7 +47,8 @@ class Decoder(ABC):
         """Draws all sites that are left, each from its conditional, if there is a faster way than one by one.
 
         Arguments:
-            uniforms: One number for every scalar, shape (B, n, *site_shape), in the model's order.
+            uniforms: One number for every scalar of the n > 0 sites that are left, shape (B, n, *site_shape), in the
+                model's order.
 
         Returns:
             Shape (B, n, *site_shape); None where there is no such way, and nothing was done.
@@ -117,7 +118,8 @@ def walk(
             decoder.extend(given[:, :first])
             yield from given[:, :first].unbind(1)
     sharpened = sharpening != Sharpening()
-    if not sharpened and (known is None or not bool(known[:, first:].any())):
+    some_left = first < uniforms.shape[1]
+    if some_left and not sharpened and (known is None or not bool(known[:, first:].any())):
         drawn = decoder.draw(uniforms[:, first:])
         if drawn is not None:
             yield from drawn.unbind(1)

@@ -71,6 +71,8 @@ def test_a_completion_is_the_same_whether_compiled_or_not(monkeypatch: pytest.Mo
     known = torch.arange(53) < 20
     fast = model.complete(x, known, generator=torch.Generator().manual_seed(1))
     assert calls == [(5, 33)]
+    everything = model.complete(x, torch.ones(53, dtype=torch.bool))
+    assert torch.equal(everything.events, x)  # nothing is left to draw
     monkeypatch.setattr(decoder_class, "draw", lambda self, u: None)
     slow = model.complete(x, known, generator=torch.Generator().manual_seed(1))
     assert torch.equal(fast.events, slow.events)

@@ -388,6 +388,17 @@ class DecoderForgets(NADE):
         decoder = super().decoder(num_samples)
         add = decoder.append
         decoder.append = lambda value: add(torch.zeros_like(value))  # type: ignore[method-assign]
+        decoder.draw = lambda uniforms: None  # type: ignore[method-assign]
+        return decoder
+
+
+@fault(testing.check_cached_and_naive_samples_agree, testing.check_sample_frequencies)
+class DrawsWhatIsUnlikely(NADE):
+    """The walk site by site is right, that of all sites at once is not."""
+
+    def decoder(self, num_samples: int, context: Any = None, member: int = 0) -> Any:
+        decoder = super().decoder(num_samples)
+        decoder.draw = lambda uniforms: (uniforms < 0.1).long()  # type: ignore[method-assign]
         return decoder
 
 

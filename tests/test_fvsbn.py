@@ -292,6 +292,7 @@ class SamplesInTheNaturalOrder(FVSBN):
         decoder = super().decoder(*args, **options)
         outputs = [decoder._sites[site][0] for site in self.order()]
         decoder._sites = [(mine, *rest) for mine, (_, *rest) in zip(outputs, decoder._sites, strict=True)]
+        decoder.draw = lambda uniforms: None
         return decoder
 
 
