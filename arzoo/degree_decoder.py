@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from arzoo.compiling import find_kernels
+from arzoo.compiling import find_bit_kernels
 from arzoo.decoding import Decoder
-from arzoo.scalars import Bits, Scalars
+from arzoo.scalars import Scalars
 
 
 class DegreeDecoder(Decoder):
@@ -98,8 +98,7 @@ class DegreeDecoder(Decoder):
         self._step += 1
 
     def draw(self, uniforms: Tensor) -> Tensor | None:
-        bits = isinstance(self._scalars, Bits) and self._values.device.type == "cpu"
-        kernels = find_kernels() if bits and self._values.dtype == torch.float32 else None
+        kernels = find_bit_kernels("arzoo.kernels", self._scalars, self._values)
         if kernels is None:
             return None
         inputs, *units, outputs = self._by_degree
@@ -114,7 +113,7 @@ class DegreeDecoder(Decoder):
             torch.tensor([0, *(weight.numel() for weight, _ in middle)]).cumsum(0),
             torch.cat([bias for _, bias in middle]),
             outputs,
-            output.contiguous(),
+            output,
             bias,
             output.new_empty(0, 0) if self._direct is None else self._direct,
         )

@@ -7,7 +7,7 @@ import arzoo_fvsbn
 import numpy as np
 import pytest
 import torch
-from arzoo_fvsbn import FVSBN, FVSBNConfig
+from arzoo_fvsbn import FVSBN, FVSBNConfig, regressions
 from torch import Tensor
 
 from arzoo import testing
@@ -196,7 +196,7 @@ def test_neither_samples_nor_groups_change_the_optimum(monkeypatch: pytest.Monke
     x, validation = data("bits", 400), data("bits", 100, seed=1)
     whole, parts = new("bits"), new("bits")
     whole.fit(x, validation)
-    monkeypatch.setattr(arzoo_fvsbn, "SAMPLED_EVENTS", 30)  # a Hessian that is far off
+    monkeypatch.setattr(regressions, "SAMPLED_EVENTS", 30)  # a Hessian that is far off
     monkeypatch.setattr(arzoo_fvsbn, "LARGEST_ROOTS", 200)  # three sites at a time
     parts.fit(x, validation)
     for ours, others in zip(whole.parameters(), parts.parameters(), strict=True):

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 import arzoo
-from arzoo.compiling import find_kernels
-from arzoo.scalars import Bits, Scalars
+from arzoo.compiling import find_bit_kernels, find_kernels
+from arzoo.scalars import Scalars
 
 KERNELS = "arzoo_nade.kernels"
 
@@ -141,8 +141,7 @@ class RecursionDecoder(arzoo.Decoder):
         self._step += 1
 
     def draw(self, uniforms: Tensor) -> Tensor | None:
-        bits = isinstance(self._scalars, Bits) and self._rho is None and self._a.device.type == "cpu"
-        kernels = find_kernels(KERNELS) if bits and self._a.dtype == torch.float32 else None
+        kernels = find_bit_kernels(KERNELS, self._scalars, self._a) if self._rho is None else None
         if kernels is None:
             return None
         order, self._step = torch.tensor(self._order[self._step :]), len(self._order)

@@ -176,7 +176,7 @@ def report(runs: list[dict[str, Any]], folder: Path) -> None:
         axis.minorticks_off()
         axis.set_ylabel("-log q, nats" if name == "uci_binary.ocr_letters" else "log p - log q, nats")
         axis.legend()
-    figure.savefig(folder / "masde.png", dpi=150)
+    figure.savefig(folder / "masde.png", dpi=120)
     table = "\n".join(lines) + "\n"
     hours = sum(run["cpu_seconds"] for run in runs) / 3600
     page = f"{ABOUT}\n{table}\n![Curves](masde.png)\n\n{environment(hours)}"
