@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 import arzoo
+from arzoo.attention import attend
 from arzoo.pixel_decoding import RowConv
 
 if TYPE_CHECKING:
@@ -41,30 +42,28 @@ class _Attention:
 
     def __init__(self, attention: "Attention", num_samples: int, length: int) -> None:
         self._attention, self._length = attention, 0
-        # As in `strict_attention` zeros make keys and values of one size, for the kernel that takes one only.
-        size = max(attention.key_size, attention.value_size)
-        shape = (num_samples, attention.num_heads, length, size)
-        self._keys, self._values = attention.query.weight.new_zeros(2, *shape).unbind()
-        self._x = self._keys.new_empty(0)
+        self._pairs = (num_samples, attention.num_heads)
+        new = attention.query.weight.new_zeros
+        self._keys = new(num_samples * attention.num_heads, length, attention.key_size)
+        self._values = new(num_samples * attention.num_heads, length, attention.value_size)
+        self._x = new(0)
 
     def __call__(self, x: Tensor, place: Tensor) -> Tensor:
         """(h, B) -> (h, B), at a place (1, 2)."""
         self._x, t = x.t()[:, None], self._length  # (B, 1, h)
         if t:
-            q = self._attention.queries(self._x, place)  # (B, heads, 1, key_size)
-            q = F.pad(q, (0, self._keys.shape[3] - self._attention.key_size))
-            keys, values = self._keys[:, :, :t], self._values[:, :, :t]
-            mixed = F.scaled_dot_product_attention(q, keys, values, scale=self._attention.key_size**-0.5)
+            q = self._attention.queries(self._x, place).flatten(0, 2)  # (B heads, key_size)
+            mixed = attend(q, self._keys[:, :t], self._values[:, :t], self._attention.key_size**-0.5)
         else:
-            mixed = self._values[:, :, :1]  # zeros, as yet
-        y = self._attention.gate(self._attention.merge(self._x, mixed[..., : self._attention.value_size])[:, 0])
-        return x + F.glu(y.t(), 0)
+            mixed = self._values[:, 0]  # zeros, as yet
+        merged = self._attention.merge(self._x, mixed.view(*self._pairs, 1, -1))[:, 0]
+        return x + F.glu(self._attention.gate(merged).t(), 0)
 
     def append(self, inputs: Tensor) -> None:
         """Keeps what the pixel at hand says, now that it is known: inputs (B, 1, in_size)."""
         k, v = self._attention.keys_values(self._x, inputs)
-        self._keys[:, :, self._length, : k.shape[3]] = k[:, :, 0]
-        self._values[:, :, self._length, : v.shape[3]] = v[:, :, 0]
+        self._keys[:, self._length] = k.flatten(0, 2)
+        self._values[:, self._length] = v.flatten(0, 2)
         self._length += 1
 
 
