@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from arzoo.decoding import Decoder, NaiveDecoder, Sharpening, walk
+from arzoo.decoding import Decoder, NaiveDecoder, Sharpening, check_order, walk
 from arzoo.model import Context, Model, NamedContext
 
 
@@ -64,6 +64,10 @@ class Autoregressive(Model):
     def order(self, member: int = 0) -> Tensor:
         """The sites as the walk visits them: a permutation of the grid's row-major indices, shape (S,)."""
         return torch.arange(math.prod(self.grid_shape))
+
+    def check_state(self) -> None:
+        for member in range(self.num_members):
+            check_order(self.order(member).tolist(), math.prod(self.grid_shape), f"order {member}")
 
     def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> Decoder:
         """A walk through the order; a family overrides it where it can do less than a full pass a site."""

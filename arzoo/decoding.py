@@ -1,7 +1,8 @@
 """Walking through a model's order one site at a time: everything that samples, completes or streams."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -158,3 +159,20 @@ def _draw_site(
 
 def _stack(values: list[Tensor], like: Tensor) -> Tensor:
     return torch.stack(values, -1) if values else like.new_empty((like.shape[0], 0))
+
+
+def check_order(order: Sequence[int], dims: int, name: str = "ordering") -> None:
+    """Refuses an order that does not visit each of 0 to dims - 1 once.
+
+    Arguments:
+        name: Of the order, for the message.
+
+    Raises:
+        ValueError: Says what is wrong with it.
+    """
+    if sorted(order) == list(range(dims)):
+        return
+    times = Counter(order)
+    strange = next((site for site in order if times[site] > 1 or not 0 <= site < dims), None)
+    fault = f"it has {len(order)} numbers" if strange is None else f"{strange} stands there {times[strange]} times"
+    raise ValueError(f"{name} must visit each of 0 to {dims - 1} once, but {fault}")

@@ -181,6 +181,10 @@ def from_pretrained(
     except ValueError as error:
         raise ValueError(f"{error}{_how_to_upgrade(config)}") from error
     model.load_state_dict(tensors, strict=False)  # strict as to distinct tensors: checked above
+    try:
+        model.check_state()
+    except ValueError as error:
+        raise ValueError(f"{folder / WEIGHTS} holds no density: {error}; get the checkpoint again") from error
     model.hub_parents = parents
     return model.eval()
 

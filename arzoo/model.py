@@ -263,6 +263,13 @@ class Model(nn.Module, ABC):
         if bool((padded[:, 1:] & ~padded[:, :-1] & ~ends[:, :-1]).any()):
             raise ValueError(f"an event that is shorter than {x.shape[1]} must end with category {self.end}")
 
+    def check_state(self) -> None:
+        """Refuses weights and buffers that are no density's, as an order that visits a site twice; loading asks.
+
+        Raises:
+            ValueError: Says what is wrong with which.
+        """
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import arzoo
+from arzoo.decoding import check_order
 from arzoo.degree_decoder import DegreeDecoder
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedLinear
+from arzoo.orders import Ordering, first_order
 from arzoo.scalars import Reals, Scalars, discrete_scalars
 
 
@@ -28,7 +30,8 @@ class MADEConfig(arzoo.ModelConfig):
     Attributes:
         hidden_sizes: Units of each hidden layer.
         num_masks: Number K of masks; one is drawn a training step, their probabilities are averaged.
-        ordering: Whether every mask has an order of its own, or all of them the natural one.
+        ordering: Whether every mask has an order of its own, drawn at random, or all of them the natural one, or that
+            which is given: the scalars' row-major indices as they are visited.
         direct: Whether inputs are connected to outputs directly too.
         conditioning: Whether units are told what their mask lets them see (section 4.2).
         dropout: Share of the hidden units that training drops.
@@ -39,7 +42,7 @@ class MADEConfig(arzoo.ModelConfig):
 
     hidden_sizes: tuple[int, ...] = (500,)
     num_masks: int = 1
-    ordering: Literal["random", "natural"] = "random"
+    ordering: Ordering = "random"
     direct: bool = True
     conditioning: bool = False
     dropout: float = 0.0
@@ -49,6 +52,8 @@ class MADEConfig(arzoo.ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.ordering, tuple):
+            check_order(self.ordering, self.dims)
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise ValueError(f"hidden_sizes must be one or more positive numbers, got {self.hidden_sizes}")
         for name in ("num_masks", "num_components"):
@@ -82,8 +87,8 @@ class MADE(arzoo.Autoregressive):
         self.output = MaskedLinear(sizes[-1], outputs, conditioning=told)
         self.direct = MaskedLinear(sizes[0], outputs, bias=False) if config.direct else None
         # Drawn at random, so saved: random streams may change between releases of torch, a density may not.
-        draw = torch.arange if config.ordering == "natural" else torch.randperm
-        self.register_buffer("orders", torch.stack([draw(config.dims) for _ in range(config.num_masks)]))  # (M, D)
+        orders = [first_order(config.ordering, config.dims) for _ in range(config.num_masks)]
+        self.register_buffer("orders", torch.stack(orders))  # (M, D)
         lowest = torch.ones(config.num_masks, dtype=torch.long)
         for index, size in enumerate(config.hidden_sizes):
             span = (max(config.dims - 1, 1) - lowest + 1)[:, None]

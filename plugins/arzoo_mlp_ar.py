@@ -8,7 +8,6 @@ Each site has H hidden units of its own, and nothing is shared: D bits have H D 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from torch.distributions import Distribution
 
 import arzoo
 from arzoo.model import Context, NamedContext
+from arzoo.orders import Ordered, OrderedConfig
 from arzoo.scalars import discrete_scalars
 
 CHUNK = 64
@@ -24,15 +24,13 @@ CHUNK = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLPARConfig(arzoo.ModelConfig):
+class MLPARConfig(OrderedConfig):
     """
     Attributes:
         hidden_size: Hidden units H of each conditional.
-        ordering: The natural order of the sites, or one that is drawn at random and kept with the weights.
     """
 
     hidden_size: int = 20
-    ordering: Literal["natural", "random"] = "natural"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,7 +38,7 @@ class MLPARConfig(arzoo.ModelConfig):
             raise ValueError(f"hidden_size must be at least 1, got {self.hidden_size}")
 
 
-class MLPAR(arzoo.Autoregressive):
+class MLPAR(Ordered):
     """Bits or categories of any shape, flattened; the weights lie in the order of the walk."""
 
     family = "mlp_ar"
@@ -57,9 +55,7 @@ class MLPAR(arzoo.Autoregressive):
         )  # A and c
         self.output = nn.Parameter(torch.randn(config.dims, config.hidden_size, self.scalars.num_outputs) * 0.01)  # V
         self.output_bias = nn.Parameter(torch.zeros(config.dims, self.scalars.num_outputs))  # b
-        # Drawn at random, so saved: random streams may change between releases of torch, a density may not.
-        drawn = torch.randperm(config.dims) if config.ordering == "random" else None
-        self.register_buffer("drawn_order", drawn)
+        self.set_order()
 
     @classmethod
     def tiny_configs(cls) -> Sequence[MLPARConfig]:
@@ -69,10 +65,6 @@ class MLPAR(arzoo.Autoregressive):
             MLPARConfig(event_shape=(2, 2), num_categories=(2, 3, 5, 2), hidden_size=3, ordering="random"),
             MLPARConfig(event_shape=(3, 1, 2), num_categories=3, hidden_size=2),
         ]
-
-    def order(self, member: int = 0) -> Tensor:
-        drawn = self.get_buffer("drawn_order")
-        return super().order() if drawn is None else drawn
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Context = None) -> None:

@@ -24,6 +24,7 @@ PUBLIC = {
     "arzoo.logistic_mixture",
     "arzoo.model",
     "arzoo.nn",
+    "arzoo.orders",
     "arzoo.pixel_decoding",
     "arzoo.scalars",
 }

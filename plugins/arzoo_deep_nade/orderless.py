@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import arzoo
-from arzoo.decoding import Sharpening, walk
+from arzoo.decoding import Sharpening, check_order, walk
 from arzoo.model import Context, NamedContext
 from arzoo.scalars import Scalars, discrete_scalars
 
@@ -83,9 +83,8 @@ class Orderless(arzoo.Autoregressive):
         dims = self.config.dims
         if orders.dtype != torch.int64 or orders.dim() != 2 or orders.shape[1] != dims or not len(orders):
             raise ValueError(f"orders must be int64 of shape (K, {dims}), got {orders.dtype} {tuple(orders.shape)}")
-        wrong = (orders.sort(1).values != torch.arange(dims, device=orders.device)).any(1)
-        if bool(wrong.any()):
-            raise ValueError(f"order {int(wrong.long().argmax())} is no permutation of 0 to {dims - 1}")
+        for index, order in enumerate(orders.tolist()):
+            check_order(order, dims, f"order {index}")
         model = copy.deepcopy(self)
         model.config = dataclasses.replace(self.config, num_orders=len(orders))
         model.orders = orders.to(self.orders.device, copy=True)

@@ -11,7 +11,6 @@ predicts the validation events best.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from torch.distributions import Distribution
 import arzoo
 from arzoo.compiling import find_bit_kernels
 from arzoo.model import Context, NamedContext
+from arzoo.orders import Ordered, OrderedConfig
 from arzoo.scalars import Categories, discrete_scalars
 
 from .regressions import Regressions
@@ -32,16 +32,11 @@ LARGEST_ROOTS = 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
-class FVSBNConfig(arzoo.ModelConfig):
-    """
-    Attributes:
-        ordering: The natural order of the sites, or one that is drawn at random and kept with the weights.
-    """
-
-    ordering: Literal["natural", "random"] = "natural"
+class FVSBNConfig(OrderedConfig):
+    """As of every family of one order."""
 
 
-class FVSBN(arzoo.Autoregressive):
+class FVSBN(Ordered):
     """Bits or categories of any shape, flattened; the weights lie in the order of the walk."""
 
     family = "fvsbn"
@@ -57,9 +52,7 @@ class FVSBN(arzoo.Autoregressive):
         # What lies above the diagonal, row by row: all that the first site adds, then all that the second adds, ...
         self.weight = nn.Parameter(torch.zeros(int(self.before.sum())))
         self.bias = nn.Parameter(torch.zeros(config.dims, self.scalars.num_outputs))
-        # Drawn at random, so saved: random streams may change between releases of torch, a density may not.
-        drawn = torch.randperm(config.dims) if config.ordering == "random" else None
-        self.register_buffer("drawn_order", drawn)
+        self.set_order()
 
     @classmethod
     def tiny_configs(cls) -> Sequence[FVSBNConfig]:
@@ -69,10 +62,6 @@ class FVSBN(arzoo.Autoregressive):
             FVSBNConfig(event_shape=(3, 1, 2), num_categories=4),
             FVSBNConfig(event_shape=(2, 2), num_categories=(2, 3, 5, 2), ordering="random"),
         ]
-
-    def order(self, member: int = 0) -> Tensor:
-        drawn = self.get_buffer("drawn_order")
-        return super().order() if drawn is None else drawn
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Context = None) -> None:
@@ -114,8 +103,9 @@ class FVSBN(arzoo.Autoregressive):
             raise ValueError("there must be at least one event to fit and one to validate, got none")
         dims, width = self.bias.shape
         sizes = torch.as_tensor(self.config.num_categories, device=x.device).expand(dims)[order]
-        values = torch.arange(int(sizes.max()), device=x.device)[:, None] % sizes
+        values = torch.arange(int(sizes.max()), device=x.device)[:, None].expand(-1, dims)
         targets = self.scalars.encode(torch.cat([events, values]))  # (N, D, O)
+        targets[len(events) :][values >= sizes] = 0  # a site has one more example of each of its own values
         inputs = F.pad(targets.flatten(1), (1, 0), value=1.0)
         inputs[len(events) :, 1:] = 0
         held_out_targets = self.scalars.encode(held_out)

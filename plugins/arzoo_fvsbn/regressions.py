@@ -20,7 +20,8 @@ class Regressions:
 
     Arguments:
         inputs: Shape (N, F).
-        targets: The outputs that a certain prediction would have as probabilities, shape (N, G, O).
+        targets: The outputs that a certain prediction would have as probabilities, shape (N, G, O); zeros for a site
+            with categories where the event does not count.
         before: 1 where a site sees an input, shape (F, G).
         absent: What is added to the outputs, shape (G, O): minus infinity for categories that a site lacks.  None if
             the one output is the logit of a bit.
@@ -40,8 +41,8 @@ class Regressions:
         if self._absent is None:
             normaliser, probs = F.softplus(outputs, threshold=40).squeeze(-1), outputs.sigmoid()
         else:
-            present = outputs + self._absent
-            normaliser, probs = present.logsumexp(-1), present.softmax(-1)
+            present, counts = outputs + self._absent, self._targets.sum(-1)
+            normaliser, probs = counts * present.logsumexp(-1), counts.unsqueeze(-1) * present.softmax(-1)
         return (normaliser - (outputs * self._targets).sum(-1)).sum(0), probs
 
     def solve(self, weights: Tensor, strength: float) -> Tensor:
@@ -56,7 +57,8 @@ class Regressions:
             going = ~(gradient.abs().amax((0, 2)) <= TOLERANCE * len(self._inputs))  # (G,)
             if not going.any():
                 return weights
-            direction = self._direction(gradient, probs, penalty, root) * going[:, None]
+            direction = self._direction(gradient, probs, penalty, root)
+            direction = torch.where(going[:, None], direction, 0.0)  # an optimum's may be 0 / 0
             slope, step = _dot(gradient, direction), torch.ones_like(losses)
             while True:
                 moved = weights + step[:, None] * direction

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import arzoo
+from arzoo.decoding import check_order
 from arzoo.degree_decoder import DegreeDecoder
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedLinear
@@ -64,8 +65,8 @@ class MASDEConfig(arzoo.ModelConfig):
         if self.grid is not None and (min(self.grid) < 1 or self.grid[0] * self.grid[1] != self.dims):
             raise ValueError(f"grid must be height and width of the {self.dims} scalars, got {self.grid}")
         graphs.check_edges(self.dims, self.edges or ())
-        if self.order is not None and sorted(self.order) != list(range(self.dims)):
-            raise ValueError(f"order must hold each of 0 to {self.dims - 1} once, got {self.order}")
+        if self.order is not None:
+            check_order(self.order, self.dims, "order")
         backwards = [edge for edge in self.ranked_edges() if edge[0] > edge[1]] if self.directed else []
         if backwards:
             graphs.topological_order(range(self.dims), self.all_edges())  # says so if there is none

@@ -12,27 +12,25 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-import arzoo
 from arzoo.model import Context, NamedContext
+from arzoo.orders import Ordered, OrderedConfig
 from arzoo.scalars import discrete_scalars
 
 from .recursion import RecursionDecoder, recursion
 
 
 @dataclass(frozen=True, kw_only=True)
-class NADEConfig(arzoo.ModelConfig):
+class NADEConfig(OrderedConfig):
     """
     Attributes:
         hidden_size: Units H of the one hidden layer.
         activation: The function f.
         tied: Whether V is W.
-        ordering: The natural order of the sites, or one that is drawn at random and kept with the weights.
     """
 
     hidden_size: int = 500
     activation: Literal["sigmoid", "relu"] = "sigmoid"
     tied: bool = False
-    ordering: Literal["natural", "random"] = "natural"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,7 +38,7 @@ class NADEConfig(arzoo.ModelConfig):
             raise ValueError(f"hidden_size must be at least 1, got {self.hidden_size}")
 
 
-class NADE(arzoo.Autoregressive):
+class NADE(Ordered):
     """Discrete events of any shape, flattened."""
 
     family = "nade"
@@ -55,9 +53,7 @@ class NADE(arzoo.Autoregressive):
         self.encoder_bias = nn.Parameter(torch.zeros(config.hidden_size))  # c
         self.output = self.encoder if config.tied else nn.Parameter(torch.randn(shape) * 0.01)  # V
         self.output_bias = nn.Parameter(torch.zeros(shape[:2]))  # b
-        # Drawn at random, so saved: random streams may change between releases of torch, a density may not.
-        drawn = torch.randperm(config.dims) if config.ordering == "random" else None
-        self.register_buffer("drawn_order", drawn)
+        self.set_order()
 
     @classmethod
     def tiny_configs(cls) -> Sequence[NADEConfig]:
@@ -69,26 +65,22 @@ class NADE(arzoo.Autoregressive):
             NADEConfig(event_shape=(7,), hidden_size=3, activation="relu", tied=True),
         ]
 
-    def order(self, member: int = 0) -> Tensor:
-        drawn = self.get_buffer("drawn_order")
-        return super().order() if drawn is None else drawn
-
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Context = None) -> None:
         """Starts from the marginals."""
         self.output_bias.copy_(self.scalars.start(self.check_events(x).flatten(1)))
 
     def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
-        order = self.get_buffer("drawn_order")
         with torch.autocast(x.device.type, enabled=False):
-            inputs: Tensor = self.scalars.encode(x.flatten(1).t())  # (D, B, R)
-            w: Tensor = self.encoder
-            v: Tensor = self.output
-            if order is not None:
-                inputs, w, v = inputs[order], w[order], v[order]
-            logits = recursion(inputs, w, self.encoder_bias, v, None, self.config.activation)
-            if order is not None:
-                logits = logits[order.argsort()]
+            logits = recursion(
+                self.scalars.encode(x.flatten(1).t()),  # (D, B, R)
+                self.encoder,
+                self.encoder_bias,
+                self.output,
+                None,
+                self.config.activation,
+                self.get_buffer("fixed_order"),
+            )
             logits = logits.transpose(0, 1) + self.output_bias  # (B, D, R)
         return self.scalars.distribution(logits.reshape(*x.shape, -1))
 

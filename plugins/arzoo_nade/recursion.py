@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 
 import arzoo
@@ -50,6 +51,7 @@ class _Recursion(torch.autograd.Function):
         return outputs
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, w, v, rho, last = ctx.saved_tensors
         g = gradients[0].contiguous()
@@ -78,7 +80,9 @@ class _Recursion(torch.autograd.Function):
         return dx, dw, later.sum(0), dv, drho, None
 
 
-def recursion(x: Tensor, w: Tensor, c: Tensor, v: Tensor, rho: Tensor | None, activation: str) -> Tensor:
+def recursion(
+    x: Tensor, w: Tensor, c: Tensor, v: Tensor, rho: Tensor | None, activation: str, visits: Tensor | None
+) -> Tensor:
     """What comes out of every site in turn, all float32.
 
     Arguments:
@@ -86,14 +90,17 @@ def recursion(x: Tensor, w: Tensor, c: Tensor, v: Tensor, rho: Tensor | None, ac
         w: Shape (D, R, H).
         c: Shape (H,).
         v: Shape (D, O, H).
-        rho: Shape (D,); None for ones.
+        rho: Of the first that is visited, of the second, ..., shape (D,); None for ones.
         activation: Name of f.
+        visits: The sites as they are visited, shape (D,); None for 0, 1, 2, ...
 
     Returns:
         Shape (D, B, O).
     """
+    if visits is not None:
+        x, w, v = x[visits], w[visits], v[visits]
     outputs: Tensor = _Recursion.apply(x.contiguous(), w, c, v, rho, activation)  # type: ignore[no-untyped-call]
-    return outputs
+    return outputs if visits is None else outputs[visits.argsort()]
 
 
 class RecursionDecoder(arzoo.Decoder):
@@ -131,7 +138,7 @@ class RecursionDecoder(arzoo.Decoder):
     def conditional(self) -> Distribution:
         site = self._order[self._step]
         _, v, b = self._sites[site]
-        scaled = self._a if self._rho is None else torch.mul(self._a, self._rho[site], out=self._h)
+        scaled = self._a if self._rho is None else torch.mul(self._a, self._rho[self._step], out=self._h)
         ACTIVATIONS[self._activation](scaled, out=self._h)
         return self._scalars.distribution(torch.addmm(b, self._h, v), site)
 

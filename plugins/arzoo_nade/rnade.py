@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-import arzoo
 from arzoo.model import Context, NamedContext
+from arzoo.orders import Ordered, OrderedConfig
 from arzoo.scalars import Reals
 
 from .recursion import RecursionDecoder, recursion
 
 
 @dataclass(frozen=True, kw_only=True)
-class RNADEConfig(arzoo.ModelConfig):
+class RNADEConfig(OrderedConfig):
     """
     Attributes:
         hidden_size: Units H of the one hidden layer.
@@ -51,7 +51,7 @@ class RNADEConfig(arzoo.ModelConfig):
             raise ValueError(f"min_scale must be above 0, got {self.min_scale}")
 
 
-class RNADE(arzoo.Autoregressive):
+class RNADE(Ordered):
     """Real events of any shape, flattened; densities are of the values as they come, so standardise them."""
 
     family = "rnade"
@@ -68,13 +68,14 @@ class RNADE(arzoo.Autoregressive):
         self.rescaling = nn.Parameter(torch.arange(1, config.dims + 1).float().rsqrt())  # rho
         self.output = nn.Parameter(torch.randn(config.dims, num_outputs, config.hidden_size) * 0.01)  # V
         self.output_bias = nn.Parameter(torch.zeros(config.dims, num_outputs))  # b
+        self.set_order()
 
     @classmethod
     def tiny_configs(cls) -> Sequence[RNADEConfig]:
         return [
             RNADEConfig(event_shape=(3,), hidden_size=4, num_components=2),
             RNADEConfig(event_shape=(2, 1), hidden_size=3, num_components=3, component="laplace", min_scale=0.1),
-            RNADEConfig(event_shape=(4,), hidden_size=3, activation="sigmoid", num_components=1),
+            RNADEConfig(event_shape=(4,), hidden_size=3, activation="sigmoid", num_components=1, ordering="random"),
         ]
 
     @torch.no_grad()
@@ -84,9 +85,14 @@ class RNADE(arzoo.Autoregressive):
 
     def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
         with torch.autocast(x.device.type, enabled=False):
-            inputs = self.scalars.encode(x.flatten(1).t())  # (D, B, 1)
             outputs = recursion(
-                inputs, self.encoder, self.encoder_bias, self.output, self.rescaling, self.config.activation
+                self.scalars.encode(x.flatten(1).t()),  # (D, B, 1)
+                self.encoder,
+                self.encoder_bias,
+                self.output,
+                self.rescaling,
+                self.config.activation,
+                self.get_buffer("fixed_order"),
             )
             outputs = outputs.transpose(0, 1) + self.output_bias  # (B, D, O)
         return self.scalars.distribution(outputs.reshape(*x.shape, -1))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class _Scan(torch.autograd.Function):
@@ -41,6 +42,7 @@ class _Scan(torch.autograd.Function):
         return hs[1:, :, 1:-1].clone()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         acts, hs, cs, weight = ctx.saved_tensors
         (steps, directions, places), size = acts.shape[:3], weight.shape[2]
