@@ -71,6 +71,21 @@ def read_vectors(spec: DatasetSpec, rows: "Dataset") -> Tensor:
     return torch.from_numpy(values.to_numpy().copy()).reshape(len(rows), *spec.event_shape)
 
 
+def check_columns_vary(spec: DatasetSpec, train: Tensor) -> None:
+    """Refuses training events (N, *E) with a real scalar of one value: a density may grow there without bound.
+
+    Raises:
+        ValueError: Names the column.
+    """
+    flat = train.reshape(len(train), -1)
+    constant = (flat.amin(0) == flat.amax(0)).nonzero().flatten().tolist()
+    if constant:
+        raise ValueError(
+            f"column {constant[0]} of data set {spec.name!r}, counted from 0, is {float(flat[0, constant[0]])} in all "
+            f"training rows and has no density; leave it out"
+        )
+
+
 def _storable(spec: DatasetSpec, x: Tensor) -> Tensor:
     if spec.num_categories is None:
         return x.float()

@@ -176,6 +176,8 @@ def _check(spec: DatasetSpec, split: str, examples: Examples) -> None:
     if spec.num_categories is None:
         if not x.isfinite().all():
             raise ValueError(f"{where} has values that are not finite")
+        if split == "train":
+            data_decoding.check_columns_vary(spec, x)
         return
     if x.is_floating_point():
         raise ValueError(f"{where} has values of type {x.dtype}, its sites are categories")

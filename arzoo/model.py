@@ -216,7 +216,7 @@ class Model(nn.Module, ABC):
         """Refuses events that are none of this model's; returns them as int64 or float32.
 
         Raises:
-            ValueError: Wrong shape or dtype, a value out of range, NaN.
+            ValueError: No event, wrong shape or dtype, a value out of range, NaN.
         """
         self._check_shape(x)
         if self.config.num_categories is None:
@@ -233,10 +233,11 @@ class Model(nn.Module, ABC):
         else:
             top = torch.tensor(self.config.num_categories, device=x.device)
         low = -1 if self.variable_length else 0
-        if x.numel() and bool(((x < low) | (x >= top)).any()):
-            raise ValueError(
-                f"events must be integers {low} to {int(top.max()) - 1}, got {int(x.min())} to {int(x.max())}"
-            )
+        wrong = (x < low) | (x >= top)
+        if bool(wrong.any()):
+            event, *index = wrong.nonzero()[0].tolist()
+            most, found = int(top.expand(x.shape[1:])[*index]) - 1, int(x[event, *index])
+            raise ValueError(f"events must be integers {low} to {most} at {tuple(index)}, got {found} in event {event}")
         if self.variable_length:
             self._check_padding(x)
         return x
@@ -246,6 +247,8 @@ class Model(nn.Module, ABC):
         shorter = self.variable_length and len(given) == len(shape) and 1 <= given[0] <= shape[0]
         if x.dim() != len(shape) + 1 or (given != shape and not (shorter and given[1:] == shape[1:])):
             raise ValueError(f"events must have shape (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}")
+        if not len(x):
+            raise ValueError("there must be at least one event, got none")
 
     def _check_padding(self, x: Tensor) -> None:
         padded = (x < 0).flatten(2).any(2) if x.dim() > 2 else x < 0  # (B, T)

@@ -44,9 +44,10 @@ class TabularConfig(arzoo.ModelConfig):
             raise ValueError(f"smoothing must not be negative, got {self.smoothing}")
         for length in range(self.reach + 1) if self.num_categories else ():
             if self._num_numbers(length) > MOST_NUMBERS:
+                cure = f"markov_order must be below {length}" if length else "there are too many scalars or categories"
                 raise ValueError(
                     f"tables of markov_order {self.markov_order} for {self.dims} scalars need more than"
-                    f" {MOST_NUMBERS:,} numbers; markov_order must be below {length}"
+                    f" {MOST_NUMBERS:,} numbers; {cure}"
                 )
 
     @property

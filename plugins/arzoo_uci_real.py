@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from arzoo import hookimpl
 from arzoo.data import DatasetSpec, Examples
-from arzoo.data_decoding import read_vectors
+from arzoo.data_decoding import check_columns_vary, read_vectors
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,12 +32,7 @@ def decode_standardized(spec: DatasetSpec, rows: "Mapping[str, Dataset]") -> dic
     """Columns with mean 0 and standard deviation 1 over the training rows, float32."""
     values = {split: read_vectors(spec, split_rows).double() for split, split_rows in rows.items()}
     train = values["train"]
-    constant = (train.amin(0) == train.amax(0)).nonzero().flatten().tolist()
-    if constant:
-        raise ValueError(
-            f"column {constant[0]} of data set {spec.name!r}, counted from 0, is {float(train[0, constant[0]])} in all "
-            f"training rows and has no density; leave it out"
-        )
+    check_columns_vary(spec, train)
     mean, deviation = train.mean(0), train.std(0, correction=0)
     return {split: Examples(x=((x - mean) / deviation).float()) for split, x in values.items()}
 

@@ -496,9 +496,12 @@ def test_a_model_refuses_the_config_of_another_family() -> None:
 def test_a_category_is_checked_against_its_own_column() -> None:
     model = toy(toys.Table)
     model.log_prob(torch.tensor([[1, 4, 2, 3]]))
-    for x in ([2, 0, 0, 0], [0, 0, 3, 0]):
-        with pytest.raises(ValueError, match="events must be integers"):
-            model.log_prob(torch.tensor([x]))
+    for x, fault in (
+        ([2, 0, 0, 0], r"events must be integers 0 to 1 at \(0,\), got 2 in event 1"),
+        ([0, 0, 3, 0], r"events must be integers 0 to 2 at \(2,\), got 3 in event 1"),
+    ):
+        with pytest.raises(ValueError, match=fault):
+            model.log_prob(torch.tensor([[0, 0, 0, 0], x]))
 
 
 def test_small_integers_are_events_too() -> None:

@@ -273,10 +273,16 @@ def test_strengths_that_are_none_are_refused(strengths: tuple[float, ...]) -> No
 def test_events_that_are_none_are_refused() -> None:
     x = data("bits", 5)
     for train, validation in ((x[:0], x), (x, x[:0])):
-        with pytest.raises(ValueError, match="at least one event to fit and one to validate"):
+        with pytest.raises(ValueError, match="must be at least one event, got none"):
             new("bits").fit(train, validation)
     with pytest.raises(ValueError, match=r"must have shape \(B, 8\)"):
         new("bits").fit(x, x[:, :7])
+
+
+def test_more_weights_than_memory_holds_are_refused() -> None:
+    with pytest.raises(ValueError, match="784 scalars of 256 categories need 20,115,357,696 weights, more than"):
+        FVSBNConfig(event_shape=(1, 28, 28), num_categories=256)
+    FVSBNConfig(event_shape=(10_000,))
 
 
 # ---- faults

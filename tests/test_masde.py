@@ -524,6 +524,16 @@ def test_bif_files_that_are_malformed(tmp_path: Path, old: str, new: str, messag
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("read", [graphs.read_bif, graphs.read_edges])
+def test_files_that_are_no_text(tmp_path: Path, read: Any) -> None:
+    path = tmp_path / "graph.txt"
+    path.write_bytes(b"0 1\n\xff\xfe")
+    with pytest.raises(
+        ValueError, match=r"graph\.txt is no UTF-8 text: invalid start byte at byte 4; save it as UTF-8$"
+    ):
+        read(path)
+
+
 def test_edge_list_file(tmp_path: Path) -> None:
     assert graphs.read_edges(write(tmp_path, "# a triangle\n0 1\n\n1,2 # and\n 2 ,\t0\n")) == ((0, 1), (1, 2), (2, 0))
     for line in ("0", "0 1 2", "a b", "0 -1", "0;1", "1.0 2"):

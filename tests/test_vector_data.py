@@ -238,6 +238,23 @@ def test_a_column_that_is_constant_in_training_is_named() -> None:
         arzoo_uci_real.decode_standardized(spec, rows)
 
 
+def test_a_table_of_real_numbers_may_have_no_constant_column_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its likelihood would be what the floor of the scales makes of it."""
+    monkeypatch.setenv("ARZOO_DATASETS", str(tmp_path))
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    spec = replace(SPEC, event_shape=(2,), num_categories=None)
+    (tmp_path / "small").mkdir()
+    for values, fault in (([[1.0, 3.0], [2.0, 3.0]], "column 1 of data set 'small'"), ([[1.0, 3.0], [2.0, 4.0]], None)):
+        pq.write_table(pa.table({"x": values}), tmp_path / "small" / "train.parquet")
+        if fault is None:
+            assert len(load_data(spec, "train")) == 2
+        else:
+            with pytest.raises(ValueError, match=f"{fault}.*is 3.0 in all training rows and has no density"):
+                load_data(spec, "train")
+
+
 @pytest.mark.parametrize("config", REAL)
 @pytest.mark.parametrize("fold", [0, 4, 8, 9])
 def test_folds_are_those_of_the_source(config: str, fold: int) -> None:

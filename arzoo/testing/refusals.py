@@ -18,6 +18,8 @@ def check_refuses_what_is_no_event(model: Model) -> None:
     """Events of another shape, type or range are ValueErrors, in the likelihood as in the loss."""
     x, context = examples(model, 4)
     bad = {"of another shape": x[..., None], "without a batch": x[0], "with a site too many": torch.cat([x, x], 1)}
+    none = None if context is None else rows_of(context, torch.arange(0))
+    refused(partial(model.log_prob, x[:0], none), ValueError, "log_prob takes no event at all")
     if model.config.num_categories is None:
         bad |= {"with NaN": x.clone().fill_(math.nan), "that is infinite": x.clone().fill_(math.inf)}
         bad |= {"of integers, where they are real": x.long()}

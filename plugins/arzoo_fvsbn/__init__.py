@@ -27,6 +27,7 @@ from .regressions import Regressions
 
 STRENGTHS = tuple(10 ** (k / 2) for k in range(6, -3, -1))
 """L2 penalties that `fit` tries: from 1000 to 0.1."""
+MOST_WEIGHTS = 2**28
 LARGEST_ROOTS = 2**26
 """Numbers in the roots of all Hessians that are in memory at once."""
 
@@ -34,6 +35,17 @@ LARGEST_ROOTS = 2**26
 @dataclass(frozen=True, kw_only=True)
 class FVSBNConfig(OrderedConfig):
     """As of every family of one order."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sizes = self.num_categories or 2
+        width = max(sizes) if isinstance(sizes, tuple) else sizes
+        weights = self.dims * (self.dims - 1) // 2 * (1 if width == 2 else width**2)
+        if weights > MOST_WEIGHTS:
+            raise ValueError(
+                f"{self.dims} scalars of {width} categories need {weights:,} weights, more than {MOST_WEIGHTS:,};"
+                " take a family that shares weights, such as nade or made"
+            )
 
 
 class FVSBN(Ordered):
@@ -99,8 +111,6 @@ class FVSBN(Ordered):
             raise ValueError(f"strengths must be one or more numbers above 0, got {tuple(strengths)}")
         order = self.order()
         events, held_out = (self.check_events(each).flatten(1)[:, order] for each in (x, validation))
-        if not len(events) or not len(held_out):
-            raise ValueError("there must be at least one event to fit and one to validate, got none")
         dims, width = self.bias.shape
         sizes = torch.as_tensor(self.config.num_categories, device=x.device).expand(dims)[order]
         values = torch.arange(int(sizes.max()), device=x.device)[:, None].expand(-1, dims)

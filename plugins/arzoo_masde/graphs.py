@@ -86,7 +86,9 @@ def topological_order(nodes: Sequence[T], edges: Iterable[tuple[T, T]]) -> tuple
         sorter.prepare()
     except CycleError as error:
         cycle = " -> ".join(str(nodes[index]) for index in error.args[1])
-        raise ValueError(f"the edges form a cycle: {cycle}") from None
+        raise ValueError(
+            f"the edges form a cycle: {cycle}; leave out one of them: a Bayesian network has none"
+        ) from None
     order: list[int] = []
     ready: list[int] = []
     while sorter.is_active():
@@ -123,7 +125,7 @@ def read_edges(path: str | Path) -> Edges:
         ValueError: A line is no edge; the message says which.
     """
     edges = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_text(path).splitlines(), start=1):
         found = re.fullmatch(r"(\d+)(?:\s*,\s*|\s+)(\d+)", line.partition("#")[0].strip(), re.ASCII)
         if found:
             edges.append((int(found[1]), int(found[2])))
@@ -227,6 +229,13 @@ def _read_states(tokens: "_Tokens", name: str) -> tuple[str, ...]:
     return tuple(values)
 
 
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text: {error.reason} at byte {error.start}; save it as UTF-8") from None
+
+
 class _Tokens:
     """The words and signs of a .bif file and the line of each."""
 
@@ -235,7 +244,7 @@ class _Tokens:
 
     def __init__(self, path: str | Path) -> None:
         self._path, self._line, self._next = path, 1, 0
-        text = Path(path).read_text(encoding="utf-8")
+        text = _text(path)
         self._tokens: list[tuple[str, int]] = []
         line, end = 1, 0
         for found in self._PATTERN.finditer(text):
