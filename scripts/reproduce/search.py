@@ -1,12 +1,14 @@
 """What the tables share: train each candidate of a cell, choose by validation, measure the test split once.
 
-Everything lies in a folder: CELL/CANDIDATE is a checkpoint, CELL/result.json the figure; page.md the table, page.json
-all figures.  What is there is not run again, and a training that was killed goes on where it was, so the same command
-goes on with a table at any time.  A page.json alone, put into a new folder, is enough to go on elsewhere.
+Everything lies in a folder: CELL/CANDIDATE-MARK is a checkpoint, CELL/result.json the figure; page.md the table,
+page.json all figures.  What is there is not run again, and a training that was killed goes on where it was, so the same
+command goes on with a table at any time; the mark, a digest of the recipe, keeps what other settings made out of it.
+A page.json alone, put into a new folder, is enough to go on elsewhere.
 """
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -47,6 +49,14 @@ class Cell:
     candidates: Mapping[str, arzoo.Recipe]
     prepare: Callable[[arzoo.Model], arzoo.Model] | None = None
 
+    def marks(self) -> dict[str, str]:
+        """By the name of each candidate twelve digits of a digest of all that its figure depends on but the code."""
+        marks = {}
+        for name, recipe in self.candidates.items():
+            facts = asdict(recipe) | {"published": None, "prepared": self.prepare and self.prepare.__name__}
+            marks[name] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+        return marks
+
 
 def table(doc: str | None, cells: Sequence[Cell], about: str, lines: Callable[[Results], list[str]]) -> None:
     """The command of a script that makes a table.
@@ -80,7 +90,7 @@ def measured(cells: Sequence[Cell], folder: Path) -> Results:
         path = folder / cell.name / "result.json"
         if path.is_file():
             found[cell.name] = json.loads(path.read_text(encoding="utf-8"))
-    asked = {cell.name: sorted(cell.candidates) for cell in cells}
+    asked = {cell.name: cell.marks() for cell in cells}
     return {name: result for name, result in found.items() if result["candidates"] == asked.get(name)}
 
 
@@ -130,16 +140,19 @@ def in_parallel(
 
 def measure(cell: Cell, folder: Path) -> dict[str, Any]:
     """The figure of a cell, which its result.json keeps."""
-    path, names = folder / "result.json", sorted(cell.candidates)
+    path = folder / "result.json"
     folder.mkdir(parents=True, exist_ok=True)
-    validations = {name: _train(recipe, folder / name) for name, recipe in cell.candidates.items()}
+    marks = cell.marks()
+    places = {name: folder / f"{name}-{mark}" for name, mark in marks.items()}
+    validations = {name: _train(recipe, places[name]) for name, recipe in cell.candidates.items()}
     best = min(validations, key=validations.__getitem__)
-    model = arzoo.load(folder.absolute() / best)
+    model = arzoo.load(places[best].absolute())
     if cell.prepare is not None:
         model = cell.prepare(model)
     evaluation = evaluate(model, arzoo.load_data(cell.candidates[best].dataset, "test"))
-    training = json.loads((folder / best / "metrics.json").read_text(encoding="utf-8"))["training"]
-    result: dict[str, Any] = {**asdict(evaluation), "candidate": best, "candidates": names, "validations": validations}
+    training = json.loads((places[best] / "metrics.json").read_text(encoding="utf-8"))["training"]
+    result: dict[str, Any] = {**asdict(evaluation), "candidate": best, "candidates": marks}
+    result["validations"] = validations
     result["parameters"], result["cpu_seconds"] = training["parameters"], training["cpu_seconds"]
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
