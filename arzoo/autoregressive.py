@@ -196,7 +196,10 @@ class Autoregressive(Model):
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
         named = self.check_context(num_samples, context)
+        lengths = self.context_lengths(named)
         num_sites = self._num_sites(length)
+        if lengths is not None:
+            num_sites = min(num_sites, int(lengths.max()))
         events = self.blank_events(num_samples).fill_(math.nan if self.config.num_categories is None else -1)
         sites = self.flat_sites(events)
         shown = events if length is None else events[:, :num_sites]
@@ -206,11 +209,14 @@ class Autoregressive(Model):
             rows = (members == member).nonzero().squeeze(1)
             decoder = self.decoder(len(rows), _rows(named, rows), member)
             ended = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-            order, values = self.order(member).to(rows.device), []
+            order = self.order(member).to(rows.device)
+            values: list[Tensor] = []
             for value in walk(decoder, uniforms[rows], sharpening):
                 if self.end is not None:
                     value = torch.where(ended, -1, value)
                     ended = ended | (value == self.end)
+                if lengths is not None:
+                    value = torch.where(lengths[rows] > len(values), value, -1)
                 values.append(value)
                 news = every is None or len(values) % every > 0
                 if not news:
@@ -271,14 +277,16 @@ class Autoregressive(Model):
         """
         sharpening = Sharpening(temperature=temperature, top_k=top_k, top_p=top_p)
         known = self.check_known(x, known)
-        x, known = self._fill_unknown(x, known) if self.variable_length else (torch.where(known, x, 0), known)
-        x = self.check_events(x)
         named = self.check_context(x.shape[0], context)
+        lengths = self.context_lengths(named)
+        x, known = self._fill_unknown(x, known, lengths) if self.variable_length else (torch.where(known, x, 0), known)
+        x = self.check_events(x)
         inside = x.clamp_min(0) if self.variable_length else x
         given = self.sites(inside).reshape(x.shape[0], -1, *self.site_shape)
         kept = self.sites(known).reshape(given.shape)
         uniforms, members = self._draw_uniforms(x.shape[0], given.shape[1], generator)
-        exact = all(_is_prefix(kept[:, self.order(k)]) for k in range(self.num_members))
+        told = kept & (self.sites(x).reshape(kept.shape) >= 0) if self.variable_length else kept  # padding says nothing
+        exact = all(_is_prefix(told[:, self.order(k)]) for k in range(self.num_members))
         if self.num_members > 1 and kept.dim() > 2:  # the evidence of half a site is not at hand
             exact = exact and bool((kept.flatten(2).all(2) == kept.flatten(2).any(2)).all())
         if exact and self.num_members > 1:
@@ -321,15 +329,22 @@ class Autoregressive(Model):
         self._check_shape(x)
         return known.to(x.device).expand_as(x)
 
-    def _fill_unknown(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    def _fill_unknown(self, x: Tensor, known: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Events of full length, valid where unknown, and what is known of them: what follows from it too.
 
-        Behind padding or the end there is padding; before padding there is the end, where a category is.
+        Behind padding or the end there is padding; before padding there is the end, where a category is.  Behind the
+        length of an event, where the context says it, there is padding too.
         """
         missing = self.config.event_shape[0] - x.shape[1]  # a prompt is the beginning of an event
         x, known = (torch.cat([each, each.new_zeros(len(x), missing, *x.shape[2:])], 1) for each in (x, known))
         padded = (known & (x < 0)).flatten(2).any(2) if x.dim() > 2 else known & (x < 0)  # (B, T)
         padded = padded.cumsum(1) > 0
+        if lengths is not None:
+            behind = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
+            told = known & (x >= 0)
+            if bool((behind & (told.flatten(2).any(2) if x.dim() > 2 else told)).any()):
+                raise ValueError("what is known is longer than the context says the event is; give a longer length")
+            padded |= behind
         fill, implied = torch.zeros_like(x), padded
         if self.end is not None:
             ends = (known & (x == self.end)).long()

@@ -13,7 +13,8 @@ import torch
 import torch.distributions as td
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from arzoo.gradients import first_order
 
 
 class Bernoulli(td.Bernoulli):
@@ -54,7 +55,7 @@ class _CategoricalLogProb(torch.autograd.Function):
         return log_probs.gather(-1, index).squeeze(-1)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         log_probs, index = ctx.saved_tensors
         gradient = gradients[0][..., None]

@@ -179,6 +179,10 @@ class Model(nn.Module, ABC):
         """
         return None
 
+    def context_lengths(self, context: NamedContext) -> Tensor | None:
+        """How many steps each event of variable length has, int64 (B,), if a checked context says it."""
+        return None
+
     @property
     def end(self) -> int | None:
         """The category that ends an event of variable length, if the config names one."""

@@ -21,31 +21,48 @@ _LONGEST = 4741
 
 
 def decode_bags(spec: DatasetSpec, rows: "Mapping[str, Dataset]") -> dict[str, Examples]:
-    """Documents as the counts of all words, int16, shape (N, K), and context `length`, how many these are."""
-    assert isinstance(spec.num_categories, int)
+    """Documents as the counts of all words, integers of shape (N, K), and context `length`, how many these are.
+
+    A word that a document names twice has the sum of its counts.
+
+    Raises:
+        ValueError: A document is empty or too long, has a word outside the vocabulary, or a count that is none.
+    """
     decoded = {}
     for split, split_rows in rows.items():
-        words, numbers = split_rows["word_ids"][:], split_rows["counts"][:]  # lists, one a document
-        sizes = list(map(len, words))
-        documents = torch.arange(len(words)).repeat_interleave(torch.tensor(sizes))
-        ids, times = (torch.tensor(list(chain.from_iterable(lists))) for lists in (words, numbers))
-        if sizes != list(map(len, numbers)) or int(ids.max()) >= spec.num_categories:
-            raise ValueError(
-                f"split {split!r} of data set {spec.name!r} must have a count for each word and words 0 to "
-                f"{spec.num_categories - 1}"
-            )
-        counts = torch.zeros(len(words), spec.num_categories, dtype=torch.int16)
-        counts[documents, ids] = times.short()
-        lengths = counts.sum(1)
-        wrong = ((lengths < 1) | (lengths > spec.event_shape[0])).nonzero().flatten().tolist()
-        if wrong:
-            raise ValueError(
-                f"document {wrong[0]} of split {split!r} of data set {spec.name!r} has {int(lengths[wrong[0]])} words, "
-                f"its event shape asks for 1 to {spec.event_shape[0]}"
-            )
+        counts = _count(spec, split, split_rows["word_ids"][:], split_rows["counts"][:])
         context = {name: torch.tensor(split_rows[column][:]) for name, column in spec.context.items()}
-        decoded[split] = Examples(x=counts, context={**context, "length": lengths})
+        stored = counts.to(torch.int16 if spec.event_shape[0] < 2**15 else torch.int32)
+        decoded[split] = Examples(x=stored, context={**context, "length": counts.sum(1)})
     return decoded
+
+
+def _count(spec: DatasetSpec, split: str, words: list[list[int]], numbers: list[list[int]]) -> Tensor:
+    """How often each word of the vocabulary stands in each document, int64 (N, K), of the words and their counts."""
+    assert isinstance(spec.num_categories, int)
+    vocabulary, longest = spec.num_categories, spec.event_shape[0]
+
+    def complaint(document: int, fault: str) -> ValueError:
+        return ValueError(f"document {document} of split {split!r} of data set {spec.name!r} {fault}")
+
+    sizes = list(map(len, words))
+    for document, (size, given) in enumerate(zip(sizes, map(len, numbers), strict=True)):
+        if size != given:
+            raise complaint(document, f"has {size} words and {given} counts; give each word one")
+    documents = torch.arange(len(words)).repeat_interleave(torch.tensor(sizes, dtype=torch.int64))
+    ids, times = (torch.tensor(list(chain.from_iterable(lists)), dtype=torch.int64) for lists in (words, numbers))
+    outside, none = (ids < 0) | (ids >= vocabulary), (times < 1) | (times > longest)
+    for place in (outside | none).nonzero().flatten().tolist():
+        document, word, number = (int(each[place]) for each in (documents, ids, times))
+        if outside[place]:
+            raise complaint(document, f"has word {word}, the vocabulary ends at {vocabulary - 1}; leave it out")
+        raise complaint(document, f"has word {word} {number} times; a count must be 1 to {longest}")
+    counts = torch.zeros(len(words), vocabulary, dtype=torch.int64)
+    counts.index_put_((documents, ids), times, accumulate=True)
+    lengths = counts.sum(1)
+    for document in ((lengths < 1) | (lengths > longest)).nonzero().flatten().tolist():
+        raise complaint(document, f"has {int(lengths[document])} words, its event shape asks for 1 to {longest}")
+    return counts
 
 
 def draw_order(counts: Tensor, generator: torch.Generator) -> Tensor:

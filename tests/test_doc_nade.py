@@ -1,6 +1,7 @@
 """DocNADE against the equations of its papers: running sums, full and tree softmax, and what reads them."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import arzoo_doc_nade
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from arzoo_doc_nade import softmax
 from torch import Tensor
 
+import arzoo
 from arzoo import testing
 
 DocNADE, DocNADEConfig = arzoo_doc_nade.DocNADE, arzoo_doc_nade.DocNADEConfig
@@ -313,17 +315,54 @@ def test_scaling_the_bias_counts_all_words_of_the_document() -> None:
     assert scaled.log_prob(sampled, lengths).isfinite().all()
 
 
+def test_what_is_drawn_has_the_length_that_the_context_says() -> None:
+    """Longer documents would have no likelihood under the same context."""
+    model = build(event_shape=(5,), num_categories=6, hidden_size=3, scale_bias=True)
+    lengths = torch.tensor([2, 5, 1, 3])
+    draws = [model.sample(4, lengths, generator=torch.Generator().manual_seed(0))]
+    draws += list(model.stream(4, lengths, generator=torch.Generator().manual_seed(0), every=1))[-1:]
+    prompt, known = torch.full((4, 1), 4), torch.ones(4, 1, dtype=torch.bool)
+    completion = model.complete(prompt, known, lengths, generator=torch.Generator().manual_seed(0))
+    assert completion.exact and completion.events[:, 0].tolist() == [4] * 4
+    for events in (*draws, completion.events):
+        assert events.shape == (4, 5) and (events >= 0).sum(1).tolist() == lengths.tolist()
+        assert model.log_prob(events, lengths).isfinite().all()
+    assert torch.equal(draws[0], draws[1])
+    with pytest.raises(ValueError, match="what is known is longer than the context says"):
+        model.complete(torch.zeros(4, 2, dtype=torch.long), torch.ones(4, 2, dtype=torch.bool), lengths)
+
+
+def test_words_of_a_given_number_are_drawn_from_what_the_definition_says() -> None:
+    """The second of two words given the first: the frequencies of 20,000 draws."""
+    model = build(event_shape=(4,), num_categories=3, hidden_size=3, scale_bias=True)
+    lengths = torch.full((20_000,), 2)
+    prompt, known = torch.ones(20_000, 1, dtype=torch.long), torch.ones(20_000, 1, dtype=torch.bool)
+    events = model.complete(prompt, known, lengths, generator=torch.Generator().manual_seed(0)).events
+    found = events[:, 1].bincount(minlength=3) / len(events)
+    pairs = torch.tensor([[1, word] for word in range(3)])
+    expected = model.log_prob(pairs, torch.full((3,), 2)).softmax(0)
+    torch.testing.assert_close(found, expected.detach(), atol=0.015, rtol=0)
+
+
+def test_a_tree_that_lacks_a_word_is_refused(tmp_path: Path) -> None:
+    model = build(event_shape=(3,), num_categories=5, hidden_size=2)
+    model.softmax.word_order.copy_(torch.tensor([0, 1, 1, 3, 4]))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds no density: the tree's word_order must visit each of 0 to 4 once"):
+        arzoo.load(tmp_path)
+
+
 # ---- refusals
 
 
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        ([[0, 1, 5]], "events must be integers -1 to 4, got 0 to 5"),
-        ([[0, -2, -1]], "events must be integers -1 to 4, got -2 to 0"),
+        ([[0, 1, 5]], "document 0 has word 5, the vocabulary has words 0 to 4; leave out"),
+        ([[0, -2, -1]], "document 0 has word -2, the vocabulary has words 0 to 4"),
         ([[0, 1, 2], [-1, -1, -1]], "an event must have at least one step"),
         ([[-1, 2, 3]], "padding"),
-        ([[0, 1, 2, 3]], "events must have shape"),
+        ([[0, 1, 2, 3]], "documents must have at most 3 words, got 4"),
     ],
 )
 def test_what_is_no_document_is_refused(x: list[list[int]], message: str) -> None:

@@ -18,6 +18,7 @@ PUBLIC = {
     "arzoo.decoding",
     "arzoo.degree_decoder",
     "arzoo.distributions",
+    "arzoo.gradients",
     "arzoo.kernels",
     "arzoo.labels",
     "arzoo.levels",

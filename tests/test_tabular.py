@@ -145,7 +145,9 @@ def test_what_is_saved_has_the_shapes_of_the_config(tmp_path: Any) -> None:
 def test_tables_too_large_are_refused_with_the_order_that_is_not(fields: dict[str, Any], below: int) -> None:
     with pytest.raises(ValueError, match=rf"need more than 4,194,304 numbers; markov_order must be below {below}$"):
         TabularConfig(event_shape=(1, 28, 28), **fields)
-    with pytest.raises(ValueError, match=r"need more than 4,194,304 numbers; there are too many scalars or categories$"):
+    with pytest.raises(
+        ValueError, match=r"need more than 4,194,304 numbers; there are too many scalars or categories$"
+    ):
         TabularConfig(event_shape=(3, 128, 128), num_categories=256)
     fits = TabularConfig(event_shape=(1, 28, 28), **fields | {"markov_order": below - 1})
     assert Tabular(fits).table.numel() <= arzoo_tabular.MOST_NUMBERS

@@ -341,11 +341,34 @@ BAGS = replace(SPEC, column="word_ids", decode=arzoo_documents.decode_bags, view
 def test_documents_are_counted_and_those_without_words_or_with_too_many_are_refused() -> None:
     decoded = arzoo_documents.decode_bags(BAGS, documents(train=[{3: 2}, {0: 1, 2: 2}], test=[{1: 1}]))
     assert decoded["train"].x.tolist() == [[0, 0, 0, 2], [1, 0, 2, 0]] and decoded["test"].x.tolist() == [[0, 1, 0, 0]]
-    for bag, words in (({1: 0}, 0), ({0: 1, 3: 3}, 4)):
+    for bag, words in (({}, 0), ({0: 1, 3: 3}, 4)):
         with pytest.raises(ValueError, match=f"document 1 of split 'test' of .* has {words} words, .* for 1 to 3"):
             arzoo_documents.decode_bags(BAGS, documents(test=[{1: 1}, bag]))
-    with pytest.raises(ValueError, match="must have a count for each word and words 0 to 3"):
-        arzoo_documents.decode_bags(BAGS, documents(test=[{4: 1}]))
+
+
+@pytest.mark.parametrize(
+    ("ids", "counts", "fault"),
+    [
+        ([4], [1], "has word 4, the vocabulary ends at 3; leave it out"),
+        ([-1, 0], [2, 1], "has word -1, the vocabulary ends at 3; leave it out"),
+        ([0, 2], [1, -1], "has word 2 -1 times; a count must be 1 to 3"),
+        ([0], [65537], "has word 0 65537 times; a count must be 1 to 3"),
+        ([0, 1], [1], "has 2 words and 1 counts; give each word one"),
+        ([], [], "has 0 words, its event shape asks for 1 to 3"),
+    ],
+)
+def test_bags_that_are_none_are_refused_by_document_and_word(ids: list[int], counts: list[int], fault: str) -> None:
+    """A count of 65537 once became 1, and word -1 the last one."""
+    rows = {"word_ids": [[1], ids], "counts": [[1], counts]}
+    for column in rows, {name: lists[1:] for name, lists in rows.items()}:
+        which = len(column["counts"]) - 1
+        with pytest.raises(ValueError, match=f"^document {which} of split 'test' of data set 'small' {fault}$"):
+            arzoo_documents.decode_bags(BAGS, {"test": Dataset(pa.table(column))})
+
+
+def test_a_word_that_is_named_twice_has_the_sum_of_its_counts() -> None:
+    rows = {"test": Dataset(pa.table({"word_ids": [[0, 0, 1]], "counts": [[1, 1, 1]]}))}
+    assert arzoo_documents.decode_bags(BAGS, rows)["test"].x.tolist() == [[2, 1, 0, 0]]
 
 
 def test_each_order_of_the_words_of_a_document_is_as_likely() -> None:

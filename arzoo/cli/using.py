@@ -30,6 +30,12 @@ def sample(
     ] = None,
     seed: Seed = 0,
     context: Contexts = None,
+    length: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Steps of an event of variable length.  [default: where the model ends it, or the most]"
+        ),
+    ] = None,
     device: Device = "auto",
     revision: Revision = None,
     temperature: Annotated[float, typer.Option(help="Below 1 prefers what is likely.")] = 1.0,
@@ -65,16 +71,16 @@ def sample(
     if output.suffix == ".png" and _levels(model.config) is None:
         raise ValueError(f"events of shape {model.config.event_shape} are no images; let -o name a .npy file")
     console.check_output(output, ".png", ".npy")
-    sharpening: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    options: dict[str, Any] = {"length": length, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     generator = torch.Generator().manual_seed(seed)
     if isinstance(model, arzoo.Autoregressive):
         every = max(1, model.config.dims // 200)
         with console.progress("sampling", 1.0) as advance:
-            for events in model.stream(number, condition, **sharpening, generator=generator, every=every):
+            for events in model.stream(number, condition, **options, generator=generator, every=every):
                 drawn = ~events.isnan() if events.is_floating_point() else events >= 0
                 advance(completed=float(drawn.float().mean()))
     else:
-        events = model.sample(number, condition, **sharpening, generator=generator)
+        events = model.sample(number, condition, **options, generator=generator)
     if output.suffix == ".png":
         pictures.save_png(pictures.grid(events, _levels(model.config) or 2), output)
     else:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import arzoo
+from arzoo.decoding import check_order
 from arzoo.model import Context, NamedContext
 
 from .softmax import FullSoftmax, TreeSoftmax, Words
@@ -97,6 +98,28 @@ class DocNADE(arzoo.Autoregressive):
             if length.dim() != 1 or length.dtype != torch.int64 or bool(((length < 1) | (length > most)).any()):
                 raise ValueError(f"context length must be int64 numbers of words, 1 to {most}, one a document")
         return named
+
+    def context_lengths(self, context: NamedContext) -> Tensor | None:
+        return None if context is None else context["length"]
+
+    def check_state(self) -> None:
+        super().check_state()
+        if isinstance(self.softmax, TreeSoftmax):
+            check_order(self.softmax.word_order.tolist(), self.config.vocabulary_size, "the tree's word_order")
+
+    def check_events(self, x: Tensor) -> Tensor:
+        size, longest = self.config.vocabulary_size, self.config.dims
+        if x.dim() == 2 and x.shape[1] > longest:
+            raise ValueError(
+                f"documents must have at most {longest} words, got {x.shape[1]}; cut or leave out longer ones"
+            )
+        if x.dim() == 2 and not x.is_floating_point() and not x.is_complex():
+            for document, place in ((x < -1) | (x >= size)).nonzero().tolist():
+                raise ValueError(
+                    f"document {document} has word {int(x[document, place])}, the vocabulary has words 0 to {size - 1};"
+                    " leave out what is not in it, and pad with -1"
+                )
+        return super().check_events(x)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Context = None) -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arzoo.distributions import Categorical
+from arzoo.gradients import first_order
 
 MOST_PLACES = 512
 """Places whose scores are in memory at once."""
@@ -33,6 +34,7 @@ class _Recomputed(torch.autograd.Function):
         return torch.cat([softmax.score((*part, weight, bias)) for part in parts])
 
     @staticmethod
+    @first_order
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden, targets, weight, bias = ctx.saved_tensors
         dweight, dbias, dhidden = torch.zeros_like(weight), torch.zeros_like(bias), []

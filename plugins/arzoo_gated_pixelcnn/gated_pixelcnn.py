@@ -23,10 +23,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 
 import arzoo
+from arzoo.gradients import first_order
 from arzoo.labels import check_labels, one_hot
 from arzoo.levels import ImageConfig, level_distribution, level_features, level_output, start_at_marginals
 from arzoo.model import Context, NamedContext
@@ -100,7 +100,7 @@ class _Gate(torch.autograd.Function):
         return (tanh * sigma).flatten(1, 2)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         tanh, sigma = ctx.saved_tensors
         batch, colours, channels, height, width = tanh.shape

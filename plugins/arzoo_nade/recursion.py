@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 
 import arzoo
 from arzoo.compiling import find_bit_kernels, find_kernels
+from arzoo.gradients import first_order
 from arzoo.scalars import Scalars
 
 KERNELS = "arzoo_nade.kernels"
@@ -51,7 +51,7 @@ class _Recursion(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, w, v, rho, last = ctx.saved_tensors
         g = gradients[0].contiguous()

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from arzoo.gradients import first_order
 
 
 class _Scan(torch.autograd.Function):
@@ -42,7 +43,7 @@ class _Scan(torch.autograd.Function):
         return hs[1:, :, 1:-1].clone()
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         acts, hs, cs, weight = ctx.saved_tensors
         (steps, directions, places), size = acts.shape[:3], weight.shape[2]
