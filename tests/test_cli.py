@@ -205,6 +205,16 @@ def test_samples_that_are_no_images_are_written_as_numbers(checkpoint: Path) -> 
     assert np.load("nade-bits.npy").shape == (16, 5)
 
 
+def test_events_of_variable_length_are_as_long_as_asked(checkpoint: Path) -> None:
+    model = arzoo.create_model("doc_nade", {"event_shape": (9,), "num_categories": 6, "hidden_size": 2})
+    model.save_pretrained("documents")
+    output("sample", "./documents", "-n", "3", "--length", "4", "--seed", "5")
+    expected = model.eval().sample(3, length=4, generator=torch.Generator().manual_seed(5))
+    assert np.array_equal(np.load("documents.npy"), expected.numpy()) and expected.shape == (3, 4)
+    assert "length must be 1 to 9, got 10" in refusal("sample", "./documents", "--length", "10")
+    assert "has events of one length; leave length at its default" in refusal("sample", NAME, "--length", "4")
+
+
 def test_the_default_file_is_named_after_the_checkpoint(checkpoint: Path) -> None:
     output("sample", str(checkpoint), "-n", "1")
     assert [path.name for path in Path().iterdir()] == [f"{NAME}.png"]
