@@ -18,8 +18,6 @@ def check_refuses_what_is_no_event(model: Model) -> None:
     """Events of another shape, type or range are ValueErrors, in the likelihood as in the loss."""
     x, context = examples(model, 4)
     bad = {"of another shape": x[..., None], "without a batch": x[0], "with a site too many": torch.cat([x, x], 1)}
-    none = None if context is None else rows_of(context, torch.arange(0))
-    refused(partial(model.log_prob, x[:0], none), ValueError, "log_prob takes no event at all")
     if model.config.num_categories is None:
         bad |= {"with NaN": x.clone().fill_(math.nan), "that is infinite": x.clone().fill_(math.inf)}
         bad |= {"of integers, where they are real": x.long()}
@@ -37,6 +35,8 @@ def check_refuses_what_is_no_event(model: Model) -> None:
     for what, events in bad.items():
         refused(partial(model.log_prob, events, context), ValueError, f"log_prob takes an event {what}")
         refused(partial(model.loss, events, context), ValueError, f"the loss takes an event {what}")
+    none = None if context is None else rows_of(context, torch.arange(0))
+    refused(partial(model.log_prob, x[:0], none), ValueError, "log_prob takes no event at all")
     refused(partial(model.sample, 0, context), ValueError, "sample makes no samples without complaint")
 
 
