@@ -2,7 +2,7 @@
 
 import os
 import platform
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,16 @@ def training_flops(model: Model, x: Tensor, context: Context, noise: Tensor | No
     Zero for what runs in kernels of other libraries.  Gradients are left as they were.
     """
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # Of attention, torch counts nothing but the plain form.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    # Of attention torch counts nothing but the plain form, of products nothing that is added in place.
+    in_place = dict.fromkeys([torch.ops.aten.addmm_, torch.ops.aten.baddbmm_], _product_flops)
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter, sdpa_kernel(SDPBackend.MATH):
         torch.autograd.grad(model(x, context, noise).sum(), weights, allow_unused=True)
     return int(counter.get_total_flops())
+
+
+def _product_flops(added: torch.Size, a: torch.Size, b: torch.Size, **other: Any) -> int:
+    """Of matrices (..., N, K) and (..., K, M), given their shapes and that of what is added to."""
+    return 2 * prod(a) * b[-1]
 
 
 def record(directory: Path, training: dict[str, Any]) -> None:

@@ -75,14 +75,14 @@ def lines(results: Results) -> list[str]:
     ]
     for dataset, published in PUBLISHED.items():
         for floor in FLOORS[dataset]:
-            cells, number = [], FOLDS
+            cells, numbers = [], []
             for component, figure in zip(COMPONENTS, published, strict=True):
                 names = [f"{dataset}-{floor}-{component}-{fold}" for fold in range(FOLDS)]
                 found = [-results[name]["value"] for name in names if name in results]
-                number = min(number, len(found))
+                numbers.append(str(len(found)))
                 error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
                 cells += [f"{statistics.mean(found):.2f} ± {error:.2f}" if found else "not run", f"{figure:.2f}"]
-            rows.append(f"| {dataset} | {floor} | {' | '.join(cells)} | {number} |")
+            rows.append(f"| {dataset} | {floor} | {' | '.join(cells)} | {', '.join(numbers)} |")
     return rows
 
 
