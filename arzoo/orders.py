@@ -40,7 +40,7 @@ class Ordered(Autoregressive):
         What is drawn at random is saved: random streams may change between releases of torch, a density may not.
         """
         ordering = self.config.ordering
-        order = None if ordering == "natural" else first_order(ordering, self.config.dims)
+        order = None if ordering == "natural" else make_order(ordering, self.config.dims)
         self.register_buffer("fixed_order", order, persistent=ordering == "random")
 
     def order(self, member: int = 0) -> Tensor:
@@ -48,7 +48,7 @@ class Ordered(Autoregressive):
         return super().order() if fixed is None else fixed
 
 
-def first_order(ordering: Ordering, dims: int) -> Tensor:
+def make_order(ordering: Ordering, dims: int) -> Tensor:
     """The order that a config asks for, shape (dims,); "random" draws one."""
     if isinstance(ordering, tuple):
         return torch.tensor(ordering)

@@ -20,7 +20,7 @@ from arzoo.decoding import check_order
 from arzoo.degree_decoder import DegreeDecoder
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedLinear
-from arzoo.orders import Ordering, first_order
+from arzoo.orders import Ordering, make_order
 from arzoo.scalars import Reals, Scalars, discrete_scalars
 
 
@@ -87,7 +87,7 @@ class MADE(arzoo.Autoregressive):
         self.output = MaskedLinear(sizes[-1], outputs, conditioning=told)
         self.direct = MaskedLinear(sizes[0], outputs, bias=False) if config.direct else None
         # Drawn at random, so saved: random streams may change between releases of torch, a density may not.
-        orders = [first_order(config.ordering, config.dims) for _ in range(config.num_masks)]
+        orders = [make_order(config.ordering, config.dims) for _ in range(config.num_masks)]
         self.register_buffer("orders", torch.stack(orders))  # (M, D)
         lowest = torch.ones(config.num_masks, dtype=torch.long)
         for index, size in enumerate(config.hidden_sizes):
