@@ -23,14 +23,15 @@ _LONGEST = 4741
 def decode_bags(spec: DatasetSpec, rows: "Mapping[str, Dataset]") -> dict[str, Examples]:
     """Documents as the counts of all words, integers of shape (N, K), and context `length`, how many these are.
 
-    A word that a document names twice has the sum of its counts.
+    A word that a document names twice has the sum of its counts; a row without lists is a document without words.
 
     Raises:
         ValueError: A document is empty or too long, has a word outside the vocabulary, or a count that is none.
     """
     decoded = {}
     for split, split_rows in rows.items():
-        counts = _count(spec, split, split_rows["word_ids"][:], split_rows["counts"][:])
+        words, numbers = ([row or [] for row in split_rows[column][:]] for column in ("word_ids", "counts"))
+        counts = _count(spec, split, words, numbers)
         context = {name: torch.tensor(split_rows[column][:]) for name, column in spec.context.items()}
         stored = counts.to(torch.int16 if spec.event_shape[0] < 2**15 else torch.int32)
         decoded[split] = Examples(x=stored, context={**context, "length": counts.sum(1)})
@@ -49,6 +50,9 @@ def _count(spec: DatasetSpec, split: str, words: list[list[int]], numbers: list[
     for document, (size, given) in enumerate(zip(sizes, map(len, numbers), strict=True)):
         if size != given:
             raise complaint(document, f"has {size} words and {given} counts; give each word one")
+        for value in chain(words[document], numbers[document]):
+            if not _is_whole(value):
+                raise complaint(document, f"has {value} among its words and counts; store integers")
     documents = torch.arange(len(words)).repeat_interleave(torch.tensor(sizes, dtype=torch.int64))
     ids, times = (torch.tensor(list(chain.from_iterable(lists)), dtype=torch.int64) for lists in (words, numbers))
     outside, none = (ids < 0) | (ids >= vocabulary), (times < 1) | (times > longest)
@@ -63,6 +67,10 @@ def _count(spec: DatasetSpec, split: str, words: list[list[int]], numbers: list[
     for document in ((lengths < 1) | (lengths > longest)).nonzero().flatten().tolist():
         raise complaint(document, f"has {int(lengths[document])} words, its event shape asks for 1 to {longest}")
     return counts
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
 def draw_order(counts: Tensor, generator: torch.Generator) -> Tensor:

@@ -213,6 +213,8 @@ def test_events_of_variable_length_are_as_long_as_asked(checkpoint: Path) -> Non
     assert np.array_equal(np.load("documents.npy"), expected.numpy()) and expected.shape == (3, 4)
     assert "length must be 1 to 9, got 10" in refusal("sample", "./documents", "--length", "10")
     assert "has events of one length; leave length at its default" in refusal("sample", NAME, "--length", "4")
+    words = " ".join(output("sample", "--help").replace("│", " ").split())
+    assert "where the model or its context ends it, else the most it may have" in words
 
 
 def test_the_default_file_is_named_after_the_checkpoint(checkpoint: Path) -> None:

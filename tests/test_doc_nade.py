@@ -372,6 +372,16 @@ def test_what_is_no_document_is_refused(x: list[list[int]], message: str) -> Non
             call(torch.tensor(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int8, torch.int32])
+def test_words_are_integers_of_any_kind(dtype: torch.dtype) -> None:
+    """Where there are no signs, a comparison with the padding once refused every word."""
+    model = build(event_shape=(3,), num_categories=5, hidden_size=2)
+    x = torch.tensor([[0, 1, 4], [3, 3, 2]])
+    assert torch.equal(model.log_prob(x.to(dtype)), model.log_prob(x))
+    with pytest.raises(ValueError, match="document 1 has word 5, the vocabulary has words 0 to 4"):
+        model.log_prob(torch.tensor([[0, 1], [4, 5]]).to(dtype))
+
+
 @pytest.mark.parametrize(
     ("length", "message"),
     [

@@ -33,7 +33,9 @@ def sample(
     length: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Steps of an event of variable length.  [default: where the model ends it, or the most]"
+            min=1,
+            help="Steps of an event of variable length, as the words of a document."
+            "  [default: where the model or its context ends it, else the most it may have]",
         ),
     ] = None,
     device: Device = "auto",

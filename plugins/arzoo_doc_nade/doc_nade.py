@@ -114,6 +114,7 @@ class DocNADE(arzoo.Autoregressive):
                 f"documents must have at most {longest} words, got {x.shape[1]}; cut or leave out longer ones"
             )
         if x.dim() == 2 and not x.is_floating_point() and not x.is_complex():
+            x = x.long()  # -1 is another number where there are no signs
             for document, place in ((x < -1) | (x >= size)).nonzero().tolist():
                 raise ValueError(
                     f"document {document} has word {int(x[document, place])}, the vocabulary has words 0 to {size - 1};"
