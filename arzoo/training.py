@@ -297,6 +297,11 @@ class _Run:
                 continue
             if facts.pop("recipe") != self.recipe.what_must_stay():
                 raise ValueError(f"{self.directory} was begun with another recipe; name another directory or remove it")
+            if facts["step"] > self.config.steps:  # its recipe and card would state fewer than there were
+                raise ValueError(
+                    f"{self.directory} was trained for {facts['step']} steps already, the recipe asks for "
+                    f"{self.config.steps}; ask for at least as many, or name another directory"
+                )
             self._restore(facts, tensors)
             return
         if files:

@@ -47,8 +47,7 @@ def test_the_program_for_the_hub_runs(hub: Hub) -> None:
 def test_the_family_of_the_readme_is_a_density(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("coin_plugin")
     monkeypatch.setitem(sys.modules, "coin_plugin", module)
-    imports = "import torch\nimport arzoo\nfrom arzoo.distributions import Bernoulli\n"
-    exec(compile(imports + PROGRAMS[2], "README.md", "exec"), module.__dict__)
+    exec(compile(PROGRAMS[2], "README.md", "exec"), module.__dict__)
     assert [family.family for family in module.arzoo_families()] == ["coin"]
     testing.check_family(module.Coin)
 

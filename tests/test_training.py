@@ -401,6 +401,15 @@ def test_a_checkpoint_that_was_trained_elsewhere_is_not_trained_over(dots: Path)
     assert torch.equal(arzoo.load(dots / "run").encoder, model.encoder)
 
 
+def test_fewer_steps_than_there_were_are_refused_and_change_nothing(dots: Path) -> None:
+    """The recipe and the card would state 20 steps of weights that had 40."""
+    training.train(recipe(dots, steps=40), dots / "run")
+    before = {path.name: path.read_bytes() for path in (dots / "run").iterdir() if path.is_file()}
+    with pytest.raises(ValueError, match="was trained for 40 steps already, the recipe asks for 20; ask for at least"):
+        training.train(recipe(dots, steps=20), dots / "run")
+    assert {path.name: path.read_bytes() for path in (dots / "run").iterdir() if path.is_file()} == before
+
+
 def test_another_recipe_does_not_go_on_in_the_same_directory(dots: Path) -> None:
     training.train(recipe(dots, steps=2), dots / "run")
     with pytest.raises(ValueError, match="another recipe"):
