@@ -66,6 +66,7 @@ class Autoregressive(Model):
         return torch.arange(math.prod(self.grid_shape))
 
     def check_state(self) -> None:
+        super().check_state()
         for member in range(self.num_members):
             check_order(self.order(member).tolist(), math.prod(self.grid_shape), f"order {member}")
 
@@ -337,12 +338,10 @@ class Autoregressive(Model):
         """
         missing = self.config.event_shape[0] - x.shape[1]  # a prompt is the beginning of an event
         x, known = (torch.cat([each, each.new_zeros(len(x), missing, *x.shape[2:])], 1) for each in (x, known))
-        padded = (known & (x < 0)).flatten(2).any(2) if x.dim() > 2 else known & (x < 0)  # (B, T)
-        padded = padded.cumsum(1) > 0
+        padded = _steps(known & (x < 0)).cumsum(1) > 0  # (B, T)
         if lengths is not None:
             behind = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
-            told = known & (x >= 0)
-            if bool((behind & (told.flatten(2).any(2) if x.dim() > 2 else told)).any()):
+            if bool((behind & _steps(known & (x >= 0))).any()):
                 raise ValueError("what is known is longer than the context says the event is; give a longer length")
             padded |= behind
         fill, implied = torch.zeros_like(x), padded
@@ -372,6 +371,11 @@ class Autoregressive(Model):
             raise ValueError("what is known has probability zero, so there is nothing to complete it by")
         source = generator.device if generator is not None else x.device
         return torch.multinomial(evidence.softmax(1).to(source), 1, generator=generator).squeeze(1).to(x.device)
+
+
+def _steps(marked: Tensor) -> Tensor:
+    """The steps of events (B, T, ...) in which something is marked, (B, T)."""
+    return marked.flatten(2).any(2) if marked.dim() > 2 else marked
 
 
 def _is_prefix(known: Tensor) -> bool:

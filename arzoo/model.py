@@ -241,16 +241,21 @@ class Model(nn.Module, ABC):
         if bool(wrong.any()):
             event, *index = wrong.nonzero()[0].tolist()
             most, found = int(top.expand(x.shape[1:])[*index]) - 1, int(x[event, *index])
-            raise ValueError(f"events must be integers {low} to {most} at {tuple(index)}, got {found} in event {event}")
+            raise ValueError(self.out_of_range(event, tuple(index), found, low, most))
         if self.variable_length:
             self._check_padding(x)
         return x
+
+    def out_of_range(self, event: int, index: tuple[int, ...], value: int, low: int, high: int) -> str:
+        """What is said of a value outside low to high at this place of an event; a family may have words of its own."""
+        return f"events must be integers {low} to {high} at {index}, got {value} in event {event}"
 
     def _check_shape(self, x: Tensor) -> None:
         shape, given = self.config.event_shape, tuple(x.shape[1:])
         shorter = self.variable_length and len(given) == len(shape) and 1 <= given[0] <= shape[0]
         if x.dim() != len(shape) + 1 or (given != shape and not (shorter and given[1:] == shape[1:])):
-            raise ValueError(f"events must have shape (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}")
+            sizes = f"{'at most ' if self.variable_length else ''}{', '.join(map(str, shape))}"
+            raise ValueError(f"events must have shape (B, {sizes}), got {tuple(x.shape)}")
         if not len(x):
             raise ValueError("there must be at least one event, got none")
 
@@ -271,11 +276,14 @@ class Model(nn.Module, ABC):
             raise ValueError(f"an event that is shorter than {x.shape[1]} must end with category {self.end}")
 
     def check_state(self) -> None:
-        """Refuses weights and buffers that are no density's, as an order that visits a site twice; loading asks.
+        """Refuses weights and buffers that are no density's: NaN, an order that visits a site twice; loading asks.
 
         Raises:
             ValueError: Says what is wrong with which.
         """
+        for name, value in self.state_dict().items():
+            if bool(value.isnan().any()):
+                raise ValueError(f"{name} has numbers that are none (NaN)")
 
     @property
     def device(self) -> torch.device:

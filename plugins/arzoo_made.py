@@ -16,16 +16,15 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import arzoo
-from arzoo.decoding import check_order
 from arzoo.degree_decoder import DegreeDecoder
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedLinear
-from arzoo.orders import Ordering, make_order
+from arzoo.orders import OrderedConfig, Ordering, make_order
 from arzoo.scalars import Reals, Scalars, discrete_scalars
 
 
 @dataclass(frozen=True, kw_only=True)
-class MADEConfig(arzoo.ModelConfig):
+class MADEConfig(OrderedConfig):
     """
     Attributes:
         hidden_sizes: Units of each hidden layer.
@@ -52,8 +51,6 @@ class MADEConfig(arzoo.ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.ordering, tuple):
-            check_order(self.ordering, self.dims)
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise ValueError(f"hidden_sizes must be one or more positive numbers, got {self.hidden_sizes}")
         for name in ("num_masks", "num_components"):

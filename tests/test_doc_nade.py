@@ -362,7 +362,7 @@ def test_a_tree_that_lacks_a_word_is_refused(tmp_path: Path) -> None:
         ([[0, -2, -1]], "document 0 has word -2, the vocabulary has words 0 to 4"),
         ([[0, 1, 2], [-1, -1, -1]], "an event must have at least one step"),
         ([[-1, 2, 3]], "padding"),
-        ([[0, 1, 2, 3]], "documents must have at most 3 words, got 4"),
+        ([[0, 1, 2, 3]], r"events must have shape \(B, at most 3\), got \(1, 4\)"),
     ],
 )
 def test_what_is_no_document_is_refused(x: list[list[int]], message: str) -> None:

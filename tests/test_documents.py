@@ -1,5 +1,6 @@
 """Bags of words that are none, and how the page of documents chooses what DocNADE is compared with."""
 
+import importlib
 import json
 import math
 from dataclasses import replace
@@ -44,10 +45,7 @@ def test_whole_numbers_that_are_stored_as_real_ones_are_counts() -> None:
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module scripts/reproduce/documents.py."""
-    pytest.importorskip("sklearn")
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    import importlib
-
     return importlib.import_module("documents")
 
 

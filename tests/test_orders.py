@@ -93,3 +93,13 @@ def test_a_checkpoint_whose_order_visits_a_site_twice_is_refused(family: str, tm
         ValueError, match="holds no density: order 0 must visit each of 0 to 3 once, but 0 stands there 2 times"
     ):
         arzoo.load(tmp_path)
+
+
+def test_a_checkpoint_of_numbers_that_are_none_is_refused(tmp_path: Path) -> None:
+    """It was loaded, and gave samples."""
+    model = build("nade")
+    with torch.no_grad():
+        model.get_parameter("encoder_bias")[1] = torch.nan
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"holds no density: encoder_bias has numbers that are none \(NaN\)"):
+        arzoo.load(tmp_path)

@@ -107,20 +107,11 @@ class DocNADE(arzoo.Autoregressive):
         if isinstance(self.softmax, TreeSoftmax):
             check_order(self.softmax.word_order.tolist(), self.config.vocabulary_size, "the tree's word_order")
 
-    def check_events(self, x: Tensor) -> Tensor:
-        size, longest = self.config.vocabulary_size, self.config.dims
-        if x.dim() == 2 and x.shape[1] > longest:
-            raise ValueError(
-                f"documents must have at most {longest} words, got {x.shape[1]}; cut or leave out longer ones"
-            )
-        if x.dim() == 2 and not x.is_floating_point() and not x.is_complex():
-            x = x.long()  # -1 is another number where there are no signs
-            for document, place in ((x < -1) | (x >= size)).nonzero().tolist():
-                raise ValueError(
-                    f"document {document} has word {int(x[document, place])}, the vocabulary has words 0 to {size - 1};"
-                    " leave out what is not in it, and pad with -1"
-                )
-        return super().check_events(x)
+    def out_of_range(self, event: int, index: tuple[int, ...], value: int, low: int, high: int) -> str:
+        return (
+            f"document {event} has word {value}, the vocabulary has words 0 to {high};"
+            " leave out what is not in it, and pad with -1"
+        )
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Context = None) -> None:

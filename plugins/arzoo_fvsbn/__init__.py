@@ -28,6 +28,7 @@ from .regressions import Regressions
 STRENGTHS = tuple(10 ** (k / 2) for k in range(6, -3, -1))
 """L2 penalties that `fit` tries: from 1000 to 0.1."""
 MOST_WEIGHTS = 2**28
+"""Of a model that is built at all: a GiB of them."""
 LARGEST_ROOTS = 2**26
 """Numbers in the roots of all Hessians that are in memory at once."""
 
