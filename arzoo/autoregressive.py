@@ -109,6 +109,8 @@ class Autoregressive(Model):
 
         Sites of padding carry none: zero.
         """
+        if not 0 <= member < self.num_members:
+            raise ValueError(f"member must be 0 to {self.num_members - 1}, got {member}")
         x = self.check_events(x)
         return self._site_log_prob(x, self.check_context(x.shape[0], context), member)
 
@@ -273,7 +275,8 @@ class Autoregressive(Model):
         given what comes before it only, whatever is known behind it: an approximation, and called one.
 
         Arguments:
-            x: Events, shape (B, *E); any valid values where not known.
+            x: Events, shape (B, *E); any valid values where not known.  Events of variable length are completed to
+                the length they are given in, or to where the model or its context ends them.
             known: True where x is to be kept, boolean, shape E or (B, *E).
         """
         sharpening = Sharpening(temperature=temperature, top_k=top_k, top_p=top_p)
@@ -284,20 +287,20 @@ class Autoregressive(Model):
         x = self.check_events(x)
         inside = x.clamp_min(0) if self.variable_length else x
         given = self.sites(inside).reshape(x.shape[0], -1, *self.site_shape)
+        orders = [self.order(k)[: given.shape[1]].to(x.device) for k in range(self.num_members)]
         kept = self.sites(known).reshape(given.shape)
         uniforms, members = self._draw_uniforms(x.shape[0], given.shape[1], generator)
         told = kept & (self.sites(x).reshape(kept.shape) >= 0) if self.variable_length else kept  # padding says nothing
-        exact = all(_is_prefix(told[:, self.order(k)]) for k in range(self.num_members))
+        exact = all(_is_prefix(told[:, order]) for order in orders)
         if self.num_members > 1 and kept.dim() > 2:  # the evidence of half a site is not at hand
             exact = exact and bool((kept.flatten(2).all(2) == kept.flatten(2).any(2)).all())
         if exact and self.num_members > 1:
             members = self._posterior_members(x, kept, named, generator)
-        events = self.blank_events(x.shape[0])
+        events = self.blank_events(x.shape[0])[:, : x.shape[1]]
         sites = self.flat_sites(events)
         with torch.autocast(self.device.type, enabled=False):
             for member in members.unique().tolist():
-                rows = (members == member).nonzero().squeeze(1)
-                order = self.order(member).to(x.device)
+                rows, order = (members == member).nonzero().squeeze(1), orders[member]
                 decoder = self.decoder(len(rows), _rows(named, rows), member)
                 values = walk(decoder, uniforms[rows], sharpening, given[rows][:, order], kept[rows][:, order])
                 sites[rows[:, None], order] = torch.stack(list(values), 1).to(sites.dtype)
@@ -321,22 +324,25 @@ class Autoregressive(Model):
         Raises:
             ValueError: Says what is expected.
         """
-        if known.dtype != torch.bool:
-            raise ValueError(f"known must be boolean, got {known.dtype}: known.bool() is true where it is not zero")
+        self._check_shape(x)
+        if not isinstance(known, Tensor) or known.dtype != torch.bool:
+            given = known.dtype if isinstance(known, Tensor) else type(known).__name__
+            raise ValueError(f"known must be a boolean tensor, got {given}; torch.as_tensor(known).bool() makes one")
         if tuple(known.shape) not in (tuple(x.shape), tuple(x.shape[1:])):
             raise ValueError(
                 f"known must have shape {tuple(x.shape)} or {tuple(x.shape[1:])}, got {tuple(known.shape)}"
             )
-        self._check_shape(x)
         return known.to(x.device).expand_as(x)
 
     def _fill_unknown(self, x: Tensor, known: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Events of full length, valid where unknown, and what is known of them: what follows from it too.
 
-        Behind padding or the end there is padding; before padding there is the end, where a category is.  Behind the
-        length of an event, where the context says it, there is padding too.
+        Full is the length they are given in where neither a category nor the context says where they end.  Behind
+        padding or the end there is padding; before padding there is the end, where a category is.  Behind the length
+        of an event, where the context says it, there is padding too.
         """
-        missing = self.config.event_shape[0] - x.shape[1]  # a prompt is the beginning of an event
+        ends_itself = self.end is not None or lengths is not None  # so that a prompt is but its beginning
+        missing = self.config.event_shape[0] - x.shape[1] if ends_itself else 0
         x, known = (torch.cat([each, each.new_zeros(len(x), missing, *x.shape[2:])], 1) for each in (x, known))
         padded = _steps(known & (x < 0)).cumsum(1) > 0  # (B, T)
         if lengths is not None:

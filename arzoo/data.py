@@ -96,8 +96,7 @@ class TensorData:
     """All examples of one split of a data set, in memory.
 
     Attributes:
-        x: Decoded events, shape (N, *E), or what `spec.view` makes events of.  Categories may be uint8, whose
-            arithmetic wraps around: models take `batch`.
+        decoded: Events, shape (N, *E), or what `spec.view` makes events of, as counts of words.
         context: What events are conditioned on, each of shape (N, ...); empty if there is nothing.
         labels: For a context of labels, their names; for words and the like, those of the categories.
         spec: What the data set is.
@@ -105,7 +104,7 @@ class TensorData:
         fingerprint: SHA-256 of these tensors and names, hexadecimal.
     """
 
-    x: Tensor
+    decoded: Tensor
     context: dict[str, Tensor]
     labels: dict[str, tuple[str, ...]]
     spec: DatasetSpec
@@ -113,7 +112,20 @@ class TensorData:
     fingerprint: str
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.decoded)
+
+    @property
+    def x(self) -> Tensor:
+        """All events, shape (N, *E).  Categories may be uint8, whose arithmetic wraps around: `batch` has int64.
+
+        Raises:
+            ValueError: Events are random views of what is decoded.
+        """
+        if self.spec.view is not None:
+            raise ValueError(
+                f"data set {self.spec.name!r} is seen through a random view: take events by batch(indices, generator)"
+            )
+        return self.decoded
 
     def batch(
         self, indices: Tensor, generator: torch.Generator | None = None
@@ -127,7 +139,7 @@ class TensorData:
         Returns:
             Events of shape (B, *E), categories as int64, and context of shape (B, ...) or None.
         """
-        x = self.x[indices]
+        x = self.decoded[indices]
         if self.spec.view is not None:
             if generator is None:
                 raise ValueError(f"data set {self.spec.name!r} is seen through a random view: pass a generator")

@@ -63,7 +63,7 @@ def load_data(name_or_spec: str | DatasetSpec, split: str) -> TensorData:
     if examples is None:
         examples = _decode(spec, source, folder)[split]
     return TensorData(
-        x=examples.x,
+        decoded=examples.x,
         context=examples.context,
         labels=examples.labels,
         spec=spec,

@@ -22,6 +22,10 @@ Context = Tensor | NamedContext
 """What callers pass: the tensor itself will do where there is one name."""
 
 
+_LARGEST = 1e15
+"""Of real values: float32 ends at 3e38, and densities square them, divided by what may be small."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """What it takes to build a model; the data set fixes these two fields.
@@ -226,8 +230,8 @@ class Model(nn.Module, ABC):
         if self.config.num_categories is None:
             if not x.is_floating_point():
                 raise ValueError(f"events must be real numbers, got {x.dtype}; convert them with .float()")
-            if not x.isfinite().all():
-                raise ValueError("events must be finite, got NaN or infinity")
+            if not bool((x.abs() < _LARGEST).all()):
+                raise ValueError(f"events must be numbers below {_LARGEST:g} in size, got others, infinity or NaN")
             return x.float()
         if x.is_floating_point() or x.is_complex():
             raise ValueError(f"events must be integers 0 to K - 1, got {x.dtype}; convert them with .long()")
@@ -251,6 +255,8 @@ class Model(nn.Module, ABC):
         return f"events must be integers {low} to {high} at {index}, got {value} in event {event}"
 
     def _check_shape(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor):
+            raise ValueError(f"events must be a tensor, got {type(x).__name__}; convert them with torch.as_tensor")
         shape, given = self.config.event_shape, tuple(x.shape[1:])
         shorter = self.variable_length and len(given) == len(shape) and 1 <= given[0] <= shape[0]
         if x.dim() != len(shape) + 1 or (given != shape and not (shorter and given[1:] == shape[1:])):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import typing
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -56,12 +58,13 @@ def checkpoint_details(info: CheckpointInfo) -> dict[str, Any]:
 
 def family_details(family: type[Model], package: str, checkpoints: Iterable[CheckpointInfo]) -> dict[str, Any]:
     """A family: where it is from, and the fields of its config."""
-    hints = typing.get_type_hints(family.config_class)
+    hints, meanings = typing.get_type_hints(family.config_class), _attributes(family.config_class)
     fields: dict[str, dict[str, Any]] = {}
     for field in dataclasses.fields(family.config_class):
         fields[field.name] = {"type": inspect.formatannotation(hints[field.name])}
         if field.default is not dataclasses.MISSING:
             fields[field.name]["default"] = field.default
+        fields[field.name]["meaning"] = meanings[field.name]
     facts = {
         "name": family.family,
         "reference": reference(family),
@@ -70,6 +73,16 @@ def family_details(family: type[Model], package: str, checkpoints: Iterable[Chec
         "checkpoints": [info.name for info in checkpoints if info.family == family.family],
     }
     return {"family": facts, "config": fields}
+
+
+def _attributes(config: type) -> dict[str, str]:
+    """What the docstrings of a class and of those it inherits from say of its attributes; "" where they say nothing."""
+    found: dict[str, str] = defaultdict(str)
+    for each in reversed(config.__mro__):
+        _, _, section = inspect.cleandoc(each.__doc__ or "").partition("Attributes:\n")
+        for name, text in re.findall(r"^    (\w+): (.*(?:\n      .*)*)", section, re.MULTILINE):
+            found[name] = " ".join(text.split())
+    return found
 
 
 def reference(family: type[Model]) -> str:

@@ -21,7 +21,7 @@ from toy_zoo import NAME
 from typer.testing import CliRunner
 
 import arzoo
-from arzoo import cli, pictures, registry, testing
+from arzoo import cli, pictures, registry, tables, testing
 from arzoo.cli import choices
 
 COMMANDS = ("list", "info", "sample", "complete", "map", "eval", "verify", "card", "train", "pull", "push", "plugins")
@@ -173,9 +173,16 @@ def test_info_says_all_about_a_checkpoint_a_family_and_a_data_set(checkpoint: Pa
     assert re.search(r"hidden_size +2\n", re.sub(" +\n", "\n", output("info", NAME)))
     family = output("info", "nade")
     assert "NADE: The Neural Autoregressive Distribution Estimator" in family
-    assert re.search(r"hidden_size +type int, default 500", family) and NAME in family
+    assert re.search(r"hidden_size +type int, default 500, meaning Units H of the one", family) and NAME in family
     data = output("info", "binarized_mnist")
     assert "(1, 28, 28)" in data and "cc-by-sa-3.0" in data and "Larochelle" in data
+
+
+@pytest.mark.parametrize("name", arzoo.list_families())
+def test_info_says_what_every_field_of_a_family_means(name: str) -> None:
+    fields = tables.family_details(arzoo.get_family(name), "arzoo", [])["config"]
+    assert set(fields) >= {"event_shape", "num_categories"}
+    assert all(field["meaning"] for field in fields.values()), fields
 
 
 # ---- sample, complete

@@ -333,15 +333,23 @@ def test_a_completion_ends_where_its_end_is_drawn() -> None:
     assert bool((done.events[ended, 3] == -1).all()) and bool((done.events[~ended, 3] >= 0).all())
 
 
-@pytest.mark.parametrize(("family", "index"), [(toys.Text, 0), (toys.Text, 1), (toys.Notes, 0)])
-def test_a_prompt_is_completed_to_full_length(family: type[arzoo.Model], index: int) -> None:
+@pytest.mark.parametrize(
+    ("family", "index", "given", "length"),
+    [(toys.Text, 0, 4, 4), (toys.Text, 0, 3, 3), (toys.Text, 1, 1, 4), (toys.Notes, 0, 3, 3), (toys.Notes, 0, 2, 2)],
+)
+def test_a_prompt_is_completed_to_where_the_event_ends(
+    family: type[arzoo.Model], index: int, given: int, length: int
+) -> None:
+    """The end says where that is, or else the length it is given in."""
     model = toy(family, index)
-    events = testing.all_events(model)[-1]
-    start = events[len(events) // 2, :1]
-    prompt = start.expand(20_000, *start.shape)
-    done = model.complete(prompt, torch.ones_like(start, dtype=torch.bool), generator=generator())
-    assert done.exact and done.events.shape == (20_000, *model.config.event_shape)
-    fits = events[(events[:, :1] == start).flatten(1).all(1)]
+    parts = testing.all_events(model)  # one for each length, or one in all
+    events = parts[-1] if len(parts) == 1 else parts[length - 1][:, :length]
+    start = events[len(events) // 2]
+    x = torch.where(torch.arange(given).view(-1, *[1] * (start.dim() - 1)) < 1, start[:given], 0)
+    known = (torch.arange(given) < 1).view(-1, *[1] * (start.dim() - 1)).expand_as(x)
+    done = model.complete(x.expand(20_000, *x.shape), known, generator=generator())
+    assert done.exact and done.events.shape == (20_000, length, *start.shape[1:])
+    fits = events[(events[:, :1] == start[:1]).flatten(1).all(1)]
     truth = model.log_prob(fits).softmax(0)
     torch.testing.assert_close(frequencies(done.events, fits), truth, atol=0.02, rtol=0)
 

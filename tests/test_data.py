@@ -229,6 +229,9 @@ def test_a_random_view_depends_on_the_generator_alone(repo: Path) -> None:
     assert batches[0].unique().tolist() == [0, 1]
     with pytest.raises(ValueError, match="'small' is seen through a random view: pass a generator"):
         data.batch(torch.arange(7))
+    with pytest.raises(ValueError, match="'small' is seen through a random view: take events by batch"):
+        _ = data.x
+    assert data.decoded.shape == (7, *SPEC.event_shape)
 
 
 def decode_levels(spec: DatasetSpec, rows: Mapping[str, Any]) -> Mapping[str, Examples]:

@@ -49,7 +49,7 @@ def data(num_examples: int = 2345, *, view: bool = False, unit: Any = "nats") ->
         name="bits", event_shape=(5,), num_categories=2, repo="bits", splits={"test": "test"}, column="bits",
         decode=nothing, view=flip if view else None, unit=unit, licence="mit", protocol="Made up.",
     )  # fmt: skip
-    return TensorData(x=x, context={}, labels={}, spec=spec, split="test", fingerprint="")
+    return TensorData(decoded=x, context={}, labels={}, spec=spec, split="test", fingerprint="")
 
 
 def model() -> arzoo.Model:
@@ -117,7 +117,7 @@ def test_bits_are_the_mean_of_the_models_bits(split: TensorData | None) -> None:
         measured = testing.random_model(toys.Text, toys.TextConfig(event_shape=(5,), num_categories=2))
         x = testing.random_events(measured, 300, torch.Generator().manual_seed(0))
         whole = data(300, unit="bits/dim")
-        split = TensorData(x=x, context={}, labels={}, spec=whole.spec, split="test", fingerprint="")
+        split = TensorData(decoded=x, context={}, labels={}, spec=whole.spec, split="test", fingerprint="")
         assert len(set((x >= 0).sum(1).tolist())) == 5
     bits = measured.bits_per_dim(split.x).detach().double().numpy()
     got = arzoo.evaluate(measured, split, batch_size=64)

@@ -1,10 +1,13 @@
 """What README.md says is so: its tables are up to date, its programs run."""
 
 import importlib.util
+import json
+import os
 import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hub_server import Hub
@@ -14,7 +17,7 @@ from arzoo import testing
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+FIRST, MORE, HUB, FAMILY, DATA = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def script(name: str) -> ModuleType:
@@ -31,13 +34,13 @@ def test_the_tables_are_those_of_the_installed_checkpoints_and_families() -> Non
 
 def test_the_first_program_runs() -> None:
     names: dict[str, object] = {}
-    exec(compile(PROGRAMS[0], "README.md", "exec"), names)
+    exec(compile(FIRST, "README.md", "exec"), names)
     assert names["filled"].exact, "the upper half comes first in the order"  # type: ignore[attr-defined]
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")  # the client's own
 def test_the_program_for_the_hub_runs(hub: Hub) -> None:
-    program = PROGRAMS[1].replace("ORGANISATION", "ann")
+    program = HUB.replace("ORGANISATION", "ann")
     arzoo.load("nade-binarized_mnist").push_to_hub("ann/nade-mine", license="cc-by-sa-3.0", tag="v1")
     exec(compile("import arzoo\n" + program, "README.md", "exec"), {})
     assert hub.is_private("ann/nade-yours")
@@ -47,9 +50,32 @@ def test_the_program_for_the_hub_runs(hub: Hub) -> None:
 def test_the_family_of_the_readme_is_a_density(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("coin_plugin")
     monkeypatch.setitem(sys.modules, "coin_plugin", module)
-    exec(compile(PROGRAMS[2], "README.md", "exec"), module.__dict__)
+    exec(compile(FAMILY, "README.md", "exec"), module.__dict__)
     assert [family.family for family in module.arzoo_families()] == ["coin"]
     testing.check_family(module.Coin)
+
+
+@pytest.mark.skipif("ARZOO_DATASETS" not in os.environ, reason="no data sets")
+def test_what_single_families_have_more_runs() -> None:
+    names: dict[str, Any] = {}
+    exec(compile(MORE, "README.md", "exec"), names)
+    assert names["eonade"].num_members == 4 and names["field"].family == "masde"
+    assert names["longer"][0, :3].tolist() == [7, 1, 12] and names["longer"].shape == (1, 10)
+    assert names["vectors"].shape == (1, 200) and len(names["topics"]) == 200
+
+
+def test_own_data_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("votes_plugin")
+    monkeypatch.setitem(sys.modules, "votes_plugin", module)
+    exec(compile(DATA, "README.md", "exec"), module.__dict__)
+    rows = [json.dumps({"x": [(row >> bit) & 1 for bit in range(16)]}) for row in range(100, 200)]
+    (tmp_path / "votes").mkdir()
+    (tmp_path / "votes" / "data.jsonl").write_text("\n".join(rows))
+    monkeypatch.setenv("ARZOO_DATASETS", str(tmp_path))
+    monkeypatch.setenv("ARZOO_CACHE", str(tmp_path / "cache"))
+    splits = [arzoo.load_data(module.arzoo_datasets()[0], split) for split in ("train", "validation", "test")]
+    assert [len(split) for split in splits] == [80, 10, 10]
+    assert splits[2].x[-1].tolist() == [(199 >> bit) & 1 for bit in range(16)]
 
 
 def test_every_command_of_the_readme_exists() -> None:

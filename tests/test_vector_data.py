@@ -189,13 +189,13 @@ def test_drawings_of_omniglot_are_split_by_who_drew_them() -> None:
         assert split.context["alphabet"].tolist() == table["label"].to_pylist()
         some = range(0, len(table), 97)
         for index, image in zip(some, table.take(list(some))["image"].to_pylist(), strict=True):
-            assert np.array_equal(split.x[index, 0], Image.open(io.BytesIO(image["bytes"])))
+            assert np.array_equal(split.decoded[index, 0], Image.open(io.BytesIO(image["bytes"])))
 
 
 def test_pixels_of_omniglot_are_ink_with_the_probability_of_their_grey() -> None:
     data = real("omniglot_28x28")[1]
     draws = torch.stack([data.batch(torch.arange(40), generator(seed))[0] for seed in range(200)]).double()
-    levels = data.x[:40].double() / 255
+    levels = data.decoded[:40].double() / 255
     assert draws.unique().tolist() == [0, 1]
     assert torch.equal(draws.mean(0)[levels == 0], torch.zeros(int((levels == 0).sum())).double())
     assert torch.equal(draws.mean(0)[levels == 1], torch.ones(int((levels == 1).sum())).double())
@@ -389,7 +389,7 @@ def test_each_order_of_the_words_of_a_document_is_as_likely() -> None:
 def test_newsgroups_are_the_published_bags() -> None:
     data = real("newsgroups_bow")
     assert tuple(map(len, data)) == (10268, 1000, 7505)
-    lengths = [split.x.sum(1) for split in data]
+    lengths = [split.decoded.sum(1) for split in data]
     assert [int(each.sum()) for each in lengths] == [1036999, 91882, 720898]
     assert max(int(each.max()) for each in lengths) == arzoo.get_dataset("newsgroups_bow").event_shape[0]
     assert all(torch.equal(split.context["length"], each) for split, each in zip(data, lengths, strict=True))
@@ -397,9 +397,9 @@ def test_newsgroups_are_the_published_bags() -> None:
     assert (len(words), words[:3], len(set(words))) == (2000, ("who", "out", "which"), 2000)
     assert (len(groups), groups[0], groups[19]) == (20, "alt.atheism", "talk.religion.misc")
     hockey = data[2].context["group"] == groups.index("rec.sport.hockey")
-    shares = [data[2].x[mask, words.index("hockey")].double().mean() for mask in (hockey, ~hockey)]
+    shares = [data[2].decoded[mask, words.index("hockey")].double().mean() for mask in (hockey, ~hockey)]
     assert shares[0] > 50 * shares[1]
-    counts = data[0].x.double().sum(0) + data[1].x.double().sum(0)
+    counts = data[0].decoded.double().sum(0) + data[1].decoded.double().sum(0)
     assert (counts[:-1] >= counts[1:]).all()  # the vocabulary is in the order of the counts
 
 
@@ -414,7 +414,7 @@ def test_a_card_states_what_the_true_density_measures(card: str) -> None:
 
 def test_a_unigram_has_the_perplexity_that_is_known() -> None:
     train, _, test = real("newsgroups_bow")
-    counts, bags = train.x.double().sum(0), test.x.double()
+    counts, bags = train.decoded.double().sum(0), test.decoded.double()
     log_prob = bags @ (counts / counts.sum()).log()
     assert math.exp(-(log_prob / bags.sum(1)).mean()) == pytest.approx(1207, abs=0.5)
 
@@ -431,7 +431,7 @@ def test_words_come_in_another_order_each_time_but_in_the_same_for_every_evaluat
 
 def text(unit: Any, x: Tensor, num_categories: int) -> TensorData:
     spec = replace(SPEC, event_shape=x.shape[1:], num_categories=num_categories, unit=unit)
-    return TensorData(x=x, context={}, labels={}, spec=spec, split="test", fingerprint="")
+    return TensorData(decoded=x, context={}, labels={}, spec=spec, split="test", fingerprint="")
 
 
 def test_perplexity_is_of_the_mean_over_documents_not_over_words() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def eval_(
     name: Name,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    examples: Annotated[int | None, typer.Option(min=1, help="Only so many, evenly spaced.  [default: all]")] = None,
+    examples: Annotated[int | None, typer.Option(min=2, help="Only so many, evenly spaced.  [default: all]")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples a pass.")] = 100,
     record: Annotated[
         bool, typer.Option("--record", help="Put what is measured on the test split into the folder's metrics.json.")

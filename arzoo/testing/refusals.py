@@ -17,9 +17,11 @@ from arzoo.testing.events import examples, fixed_generator, random_events, rows_
 def check_refuses_what_is_no_event(model: Model) -> None:
     """Events of another shape, type or range are ValueErrors, in the likelihood as in the loss."""
     x, context = examples(model, 4)
-    bad = {"of another shape": x[..., None], "without a batch": x[0], "with a site too many": torch.cat([x, x], 1)}
+    bad: dict[str, Any] = {"that is a list": x.tolist(), "that is an array": x.numpy()}
+    bad |= {"of another shape": x[..., None], "without a batch": x[0], "with a site too many": torch.cat([x, x], 1)}
     if model.config.num_categories is None:
         bad |= {"with NaN": x.clone().fill_(math.nan), "that is infinite": x.clone().fill_(math.inf)}
+        bad |= {"of numbers that float32 cannot square": x.clone().fill_(1e20)}
         bad |= {"of integers, where they are real": x.long()}
     else:
         bad |= {"of floats, where they are integers": x.float()}
@@ -38,6 +40,12 @@ def check_refuses_what_is_no_event(model: Model) -> None:
     none = None if context is None else rows_of(context, torch.arange(0))
     refused(partial(model.log_prob, x[:0], none), ValueError, "log_prob takes no event at all")
     refused(partial(model.sample, 0, context), ValueError, "sample makes no samples without complaint")
+    if isinstance(model, Autoregressive):
+        for member in (-1, model.num_members):
+            call = partial(model.member_log_prob, x, context, member)
+            refused(call, ValueError, f"member_log_prob takes member {member} of {model.num_members}")
+        known: Any = torch.ones(x.shape, dtype=torch.bool).tolist()
+        refused(partial(model.complete, x, known, context), ValueError, "complete takes a list of what is known")
 
 
 @torch.no_grad()
