@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from arzoo_pixel_transformer import ImageGPT, ImageGPTConfig, ImageTransformer, ImageTransformerConfig
+from arzoo_pixel_transformer.image_gpt import start_positions
 from torch import Tensor, nn
 
 import arzoo
@@ -257,3 +258,25 @@ def test_training_starts_at_the_marginals(num_categories: int) -> None:
 def test_refuses_a_config_that_makes_no_model(family: Any, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         family(**fields)
+
+
+# ---- where positions start
+
+
+def test_positions_start_alike_where_pixels_are_near_and_know_the_offset_alone() -> None:
+    torch.manual_seed(0)
+    start = start_positions((1, 6, 5), 4000).double().view(6, 5, -1) / 0.03
+    rates = 1.5 * 81.0 ** -(torch.arange(1000, dtype=torch.float64) / 1000)
+    for down, right in ((0, 0), (0, 1), (1, 0), (2, -3), (5, 4)):
+        offset = (rates * down).cos().sum() + (rates * right).cos().sum()
+        for row in range(6 - down):
+            for column in range(max(0, -right), 5 - max(0, right)):
+                product = start[row, column] @ start[row + down, column + right]
+                noise = 4000 * (0.005 / 0.03) ** 2 if down == right == 0 else 0.0
+                assert product == pytest.approx(float(offset + noise), abs=60)  # of up to 2000
+
+
+def test_colours_of_a_pixel_start_apart_and_a_rest_of_features_starts_from_noise() -> None:
+    start = start_positions((3, 2, 2), 6)
+    assert start.shape == (12, 6) and len(start.unique(dim=0)) == 12
+    assert start[:, 4:].abs().max() < 0.03
