@@ -222,7 +222,10 @@ def _updates(training: Training) -> str | None:
     if training.steps is None:
         return None
     best = "" if training.best_step is None else f", the best weights after {training.best_step:,}"
-    return f"{training.steps:,}{best}"
+    again = ""
+    if training.restarted_at is not None:
+        again = f"; after {training.restarted_at:,} it went on from the weights, the optimiser's moments new"
+    return f"{training.steps:,}{best}{again}"
 
 
 def _duration(seconds: float) -> str:

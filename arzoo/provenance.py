@@ -48,7 +48,8 @@ def _product_flops(added: torch.Size, a: torch.Size, b: torch.Size, **other: Any
 
 def record(directory: Path, training: dict[str, Any]) -> None:
     """Puts the facts of a training into the metrics.json of its checkpoint; what else it holds stays."""
-    numbers = {name: value for name, value in training.items() if not isinstance(value, float) or isfinite(value)}
+    known = {name: value for name, value in training.items() if value is not None}
+    numbers = {name: value for name, value in known.items() if not isinstance(value, float) or isfinite(value)}
     metrics.record(directory, {"training": numbers})  # JSON knows no infinity
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -297,12 +298,12 @@ def test_tied_weights_are_averaged_saved_and_resumed_as_one(dots: Path, monkeypa
     tied = recipe(dots, "tied.toml")
     seen = []
 
-    def spy(model: Any, *rest: Any, measure: Any = training.evaluate, **options: Any) -> Any:
+    def spy(model: Any, *rest: Any, measure: Any = arzoo.evaluate, **options: Any) -> Any:
         seen.append((model.inputs.weight.detach().clone(), model.outputs.weight.detach().clone()))
         return measure(model, *rest, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "evaluate", spy)
+        patch.setattr("arzoo.run.evaluate", spy)
         whole = training.train(tied, dots / "whole")
     newest = sorted((whole / "state").iterdir())[-1]
     state = load_file(newest)
@@ -393,12 +394,75 @@ def test_a_finished_run_goes_on_where_the_recipe_asks_for_more_steps(dots: Path)
     assert [record["step"] for record in curve(dots / "run")] == list(range(1, 51))
 
 
-def test_a_checkpoint_that_was_trained_elsewhere_is_not_trained_over(dots: Path) -> None:
-    model = arzoo.create_model("nade", {"event_shape": (12,), "hidden_size": 2})
-    model.save_pretrained(dots / "run")
-    with pytest.raises(FileExistsError, match="name another directory"):
-        training.train(recipe(dots), dots / "run")
-    assert torch.equal(arzoo.load(dots / "run").encoder, model.encoder)
+def without_state(dots: Path) -> Path:
+    """The folder of a finished training as it is published: with its recipe, without its state."""
+    directory = training.train(recipe(dots), dots / "run")
+    shutil.copy(dots / "made.toml", directory / "recipe.toml")
+    shutil.rmtree(directory / "state")
+    (directory / "curve.jsonl").unlink()
+    return directory
+
+
+def test_a_checkpoint_without_a_state_goes_on_from_its_weights(dots: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (dots / "made.toml").write_text(MADE.replace("lr = 1e-2", "lr = 1e-4"))
+    directory = without_state(dots)
+    weights = arzoo.load(directory).state_dict()
+    facts = json.loads((directory / "metrics.json").read_text())
+    before = facts["training"]
+    del before["validation"]  # so that the next measurement is the best so far
+    (directory / "metrics.json").write_text(json.dumps(facts))
+    training.train(recipe(dots, steps=60), directory)
+    assert "goes on after step 40/60" in capsys.readouterr().err
+    assert [record["step"] for record in curve(directory)] == list(range(41, 61))
+    after = json.loads((directory / "metrics.json").read_text())["training"]
+    assert (after["steps"], after["examples"], after["restarted_at"]) == (60, 60 * 8, 40)
+    assert after["best_step"] > 40 and after["cpu_seconds"] >= before["cpu_seconds"]
+    changes = [(value - weights[name]).abs().max() for name, value in arzoo.load(directory).named_parameters()]
+    assert 0 < max(changes) < 20 * 2e-4  # of 20 updates of 1e-4, not of another start
+    measured = arzoo.evaluate(arzoo.load(directory), arzoo.load_data("dots", "validation"))
+    assert measured.value == pytest.approx(after["validation"], rel=1e-6)
+
+
+def test_a_restart_that_finds_nothing_better_keeps_the_weights(dots: Path) -> None:
+    directory = without_state(dots)
+    weights = (directory / "model.safetensors").read_bytes()
+    facts = json.loads((directory / "metrics.json").read_text())
+    facts["training"]["validation"] = -1.0
+    (directory / "metrics.json").write_text(json.dumps(facts))
+    training.train(recipe(dots, steps=45), directory)
+    assert (directory / "model.safetensors").read_bytes() == weights
+    after = json.loads((directory / "metrics.json").read_text())["training"]
+    assert (after["best_step"], after["validation"]) == (facts["training"]["best_step"], -1.0)
+
+
+def test_a_restart_that_is_killed_ends_with_the_same_weights(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = without_state(dots)
+    shutil.copytree(directory, dots / "killed")
+    training.train(recipe(dots, steps=60), directory)
+    train_until(52, recipe(dots, steps=60), dots / "killed", monkeypatch)
+    training.train(recipe(dots, steps=60), dots / "killed")
+    assert (dots / "killed" / "model.safetensors").read_bytes() == (directory / "model.safetensors").read_bytes()
+    assert json.loads((dots / "killed" / "metrics.json").read_text())["training"]["restarted_at"] == 40
+
+
+def test_a_checkpoint_that_was_not_trained_by_this_recipe_is_not_trained_over(dots: Path) -> None:
+    directory = without_state(dots)
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    for what, message in (
+        (recipe(dots, steps=60, lr=0.5), "was trained by another recipe; name another directory"),
+        (recipe(dots, steps=20), "was trained for 40 steps already, the recipe asks for 20"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            training.train(what, directory)
+    for file in ("recipe.toml", "metrics.json"):
+        (directory / file).unlink()
+        with pytest.raises(FileExistsError, match="holds a checkpoint and no state to go on from; name another"):
+            training.train(recipe(dots, steps=60), directory)
+        (directory / file).write_bytes(before[file])
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    arzoo.create_model("made", {"event_shape": (1, 3, 4), "hidden_sizes": (5,)}).save_pretrained(directory)
+    with pytest.raises(ValueError, match="holds another model than its recipe makes; name another directory"):
+        training.train(recipe(dots, steps=60), directory)
 
 
 def test_fewer_steps_than_there_were_are_refused_and_change_nothing(dots: Path) -> None:
