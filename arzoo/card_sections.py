@@ -10,7 +10,7 @@ from importlib.metadata import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arzoo.tables import number, reference, size_text
+from arzoo.tables import duration_text, number, reference, size_text
 
 if TYPE_CHECKING:
     from arzoo.data import DatasetSpec
@@ -198,8 +198,8 @@ def _training(facts: Facts) -> str:
         "processes": training.processes,
         "threads each": training.threads,
         "precision": training.precision,
-        "wall time": _duration(training.seconds),
-        "CPU time of the main process": _duration(training.cpu_seconds),
+        "wall time": duration_text(training.seconds),
+        "CPU time of the main process": duration_text(training.cpu_seconds),
         "updates": _updates(training),
         "examples" if training.steps is None else "examples seen": f"{training.examples:,}",
         "compute": _compute(training),
@@ -226,12 +226,6 @@ def _updates(training: Training) -> str | None:
     if training.restarted_at is not None:
         again = f"; after {training.restarted_at:,} it went on from the weights, the optimiser's moments new"
     return f"{training.steps:,}{best}{again}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _size(facts: Facts) -> str:

@@ -118,6 +118,12 @@ def size_text(num_bytes: int) -> str:
     return f"{num_bytes / 2**20:.1f} MiB" if num_bytes >= 2**20 else f"{num_bytes / 2**10:.1f} KiB"
 
 
+def duration_text(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def checkpoint_table(checkpoints: Sequence[Mapping[str, Any]]) -> RenderableType:
     rows = []
     for facts in checkpoints:

@@ -8,23 +8,26 @@ from pathlib import Path
 
 import arzoo
 from arzoo.files import replacing
-from arzoo.tables import checkpoint_facts, reference
+from arzoo.metrics import read_metrics
+from arzoo.tables import checkpoint_facts, duration_text, reference
 
 README = Path(__file__).parent.parent / "README.md"
 
 
 def checkpoints_table() -> str:
-    """One row a checkpoint: what it is for, what was measured on the test split, what was published."""
-    rows = ["| checkpoint | unit | measured | published | parameters | MiB |", "|---|---|---|---|---|---|"]
+    """One row a checkpoint: what was measured on the test split, what was published, what it took."""
+    columns = ("checkpoint", "unit", "measured", "published", "parameters", "MiB", "CPU time of training")
+    rows = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for info in arzoo.list_checkpoints():
         facts = checkpoint_facts(info)
         test, published = facts["test"], facts["published"]
         measured = f"{test['value']:.3f} ± {test['standard_error']:.3f}" if test else "not yet"
         number = str(published["value"]) if published else ""
         size, name = f"{facts['num_bytes'] / 2**20:.1f}", f"[{info.name}](model_cards/{info.name})"
-        rows.append(
-            f"| {name} | {test.get('unit', '')} | {measured} | {number} | {facts['num_parameters']:,} | {size} |"
-        )
+        training = read_metrics(info.path).training
+        trained = duration_text(training.cpu_seconds) if training else ""
+        cells = (name, test.get("unit", ""), measured, number, f"{facts['num_parameters']:,}", size, trained)
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
