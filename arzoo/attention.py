@@ -126,7 +126,7 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
     Returns:
         Shape (N, v).
     """
-    weights = torch.bmm(q.unsqueeze(1), keys.mT).mul_(scale).softmax(2)  # (N, 1, T)
+    weights = torch.bmm((q * scale).unsqueeze(1), keys.mT).softmax(2)  # (N, 1, T)
     return torch.bmm(weights, values).squeeze(1)
 
 
