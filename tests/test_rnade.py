@@ -167,6 +167,8 @@ def test_training_starts_with_components_spread_over_the_data() -> None:
         ({"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
         ({"num_components": 0}, "num_components must be at least 1, got 0"),
         ({"min_scale": 0.0}, "min_scale must be above 0"),
+        ({"noise_scale": -0.1}, "noise_scale must be at least 0"),
+        ({"noise_scale": 1e7}, "noise_scale must be at least 0 and below 1e6"),
         ({"component": "cauchy"}, "component"),
         ({"activation": "tanh"}, "activation"),
     ],
@@ -299,3 +301,19 @@ def test_the_recursion_of_rnade_is_never_the_compiled_one(monkeypatch: pytest.Mo
     monkeypatch.setattr(recursion, "find_kernels", refuse)
     model = build(**CASES[0])
     model.log_prob(torch.zeros(2, 4)).sum().backward()
+
+
+# ---- noise
+
+
+@torch.no_grad()
+def test_training_sees_events_with_noise_and_nothing_else_does() -> None:
+    model, clean = (build(event_shape=(3,), hidden_size=4, noise_scale=scale) for scale in (0.5, 0.0))
+    clean.load_state_dict(model.state_dict())
+    x = torch.randn(2000, 3)
+    noise = model.noise(2000, torch.Generator().manual_seed(1))
+    assert noise.std(0).sub(0.5).abs().max() < 0.05 and noise.mean(0).abs().max() < 0.05
+    torch.testing.assert_close(model.loss(x, None, noise), -clean.log_prob(x + noise))
+    assert torch.equal(model.log_prob(x), clean.log_prob(x))
+    assert not torch.equal(model.loss(x), model.loss(x))
+    assert clean.noise(5) is None and torch.equal(clean.loss(x), -clean.log_prob(x))
