@@ -224,7 +224,7 @@ def _updates(training: Training) -> str | None:
     best = "" if training.best_step is None else f", the best weights after {training.best_step:,}"
     again = ""
     if training.restarted_at is not None:
-        again = f"; after {training.restarted_at:,} it went on from the weights, the optimiser's moments new"
+        again = f"; it went on from the weights of update {training.restarted_at:,}, the optimiser's moments new"
     return f"{training.steps:,}{best}{again}"
 
 

@@ -24,7 +24,7 @@ METRIC_TYPES = {"nats": "negative_log_likelihood", "bits/dim": "bits_per_dim", "
 
 _LARGEST = 1e15  # no honest number comes near it
 _LONGEST = 2000  # characters
-_LEAST = {"value": -_LARGEST, "validation": -_LARGEST, "num_examples": 1}
+_LEAST = {"value": -_LARGEST, "num_examples": 1}
 """Of the numbers that are not at least 0."""
 
 T = TypeVar("T")
@@ -66,8 +66,8 @@ class Training:
         precision: Of the passes.
         steps, best_step: Updates made, and those behind the weights that were kept.
         flops: Floating-point operations of an example in an update, as `arzoo.provenance.training_flops` counts them.
-        validation: What the weights measure on the validation split, or on the part of it that the recipe names.
-        restarted_at: Updates after which training last went on from weights alone, with new moments of the optimiser.
+        restarted_at: Updates behind the weights from which alone training last went on, with new moments of the
+            optimiser.
     """
 
     hardware: str
@@ -81,7 +81,6 @@ class Training:
     steps: int | None = None
     best_step: int | None = None
     flops: int | None = None
-    validation: float | None = None
     restarted_at: int | None = None
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from arzoo import loading, pictures, provenance
-from arzoo.checkpoints import WEIGHTS
+from arzoo.checkpoints import WEIGHTS, is_snapshot
 from arzoo.data import TensorData
 from arzoo.evaluation import evaluate, model_context
 from arzoo.files import replacing
@@ -148,39 +148,43 @@ class Run:
                 continue
             if facts.pop("recipe") != self.recipe.what_must_stay():
                 raise ValueError(f"{self.directory} was begun with another recipe; name another directory or remove it")
-            self._check_steps(facts["step"])
+            if facts["step"] > self.config.steps:  # its recipe and card would state fewer than there were
+                raise ValueError(
+                    f"{self.directory} was trained for {facts['step']} steps already, the recipe asks for "
+                    f"{self.config.steps}; ask for at least as many, or name another directory"
+                )
             self._restore(facts, tensors)
             return
         if files:
             raise ValueError(f"no state in {files[0].parent} can be read; remove the folder to begin again")
 
-    def _check_steps(self, done: int) -> None:
-        if done > self.config.steps:  # the recipe and the card would state fewer than there were
-            raise ValueError(
-                f"{self.directory} was trained for {done} steps already, the recipe asks for {self.config.steps};"
-                " ask for at least as many, or name another directory"
-            )
-
     def _restart(self) -> None:
         """Takes up a checkpoint whose state is gone: its weights, and what metrics.json says of its training."""
+        if is_snapshot(self.directory):
+            raise ValueError(f"{self.directory} is a commit in the Hugging Face cache, which stays as it is; copy it")
         recipe, told = self.directory / "recipe.toml", read_metrics(self.directory).training
-        if told is None or told.steps is None or not recipe.is_file():
+        if told is None or not told.steps or not recipe.is_file():
             raise FileExistsError(
                 f"{self.directory} holds a checkpoint and no state to go on from; name another directory"
             )
         if load_recipe(recipe).what_must_stay() != self.recipe.what_must_stay():
             raise ValueError(f"{self.directory} was trained by another recipe; name another directory")
-        self._check_steps(told.steps)
+        if told.steps >= self.config.steps:
+            raise ValueError(
+                f"{self.directory} was trained for {told.steps} steps already, the recipe asks for {self.config.steps};"
+                " ask for more, or name another directory"
+            )
         found = loading.load(self.directory.resolve())
         if (found.family, found.config) != (self.model.family, self.model.config):
             raise ValueError(f"{self.directory} holds another model than its recipe makes; name another directory")
+        self.step = self.best_step = self.restarted_at = told.best_step or told.steps
+        self.worse = (told.steps - self.step) // self.config.eval_every
+        if self.exhausted:
+            raise ValueError(f"{self.directory} stopped early, after {told.steps} steps; ask for more patience")
         self.model.load_state_dict(found.state_dict())
         self.reset_average()
-        self.best = self._evaluated_weights()
-        self.best_value = told.validation if told.validation is not None else math.inf
-        self.step = self.restarted_at = told.steps
-        self.best_step = told.best_step or told.steps
         self.seconds, self.cpu_seconds = told.seconds, told.cpu_seconds
+        self._read_curve()
 
     def _restore(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         def part(prefix: str) -> dict[str, Tensor]:
@@ -192,6 +196,9 @@ class Run:
         self.optimizer.restore(part("optimizer."))
         for name, value in facts.items():
             setattr(self, name, value)
+        self._read_curve()
+
+    def _read_curve(self) -> None:
         curve = self.directory / "curve.jsonl"
         lines = curve.read_text().splitlines() if curve.is_file() else []
         self.curve = [record for record in map(json.loads, lines) if record["step"] <= self.step]

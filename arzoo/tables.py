@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -64,7 +63,8 @@ def family_details(family: type[Model], package: str, checkpoints: Iterable[Chec
         fields[field.name] = {"type": inspect.formatannotation(hints[field.name])}
         if field.default is not dataclasses.MISSING:
             fields[field.name]["default"] = field.default
-        fields[field.name]["meaning"] = meanings[field.name]
+        if field.name in meanings:
+            fields[field.name]["meaning"] = meanings[field.name]
     facts = {
         "name": family.family,
         "reference": reference(family),
@@ -76,12 +76,12 @@ def family_details(family: type[Model], package: str, checkpoints: Iterable[Chec
 
 
 def _attributes(config: type) -> dict[str, str]:
-    """What the docstrings of a class and of those it inherits from say of its attributes; "" where they say nothing."""
-    found: dict[str, str] = defaultdict(str)
+    """What the docstrings of a class and of those it inherits from say of its attributes."""
+    found: dict[str, str] = {}
     for each in reversed(config.__mro__):
         _, _, section = inspect.cleandoc(each.__doc__ or "").partition("Attributes:\n")
-        for name, text in re.findall(r"^    (\w+): (.*(?:\n      .*)*)", section, re.MULTILINE):
-            found[name] = " ".join(text.split())
+        for names, text in re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n      .*)*)", section, re.MULTILINE):
+            found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
     return found
 
 

@@ -33,8 +33,8 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
     """Trains a model and writes its checkpoint folder; goes on where an earlier call was stopped.
 
     A finished run goes on too where the recipe now asks for more steps: the learning rate takes up the longer schedule.
-    So does a checkpoint without the state of its training, as those that are published: from its best weights, with
-    new moments of the optimiser; metrics.json then names the step, `restarted_at`.
+    So does a checkpoint without the state of its training, as those that are published: from its weights, with new
+    moments of the optimiser; metrics.json then names the update behind them, `restarted_at`.
     A recipe with a table `fit` in place of `train` solves for the weights instead; see `arzoo.fitting`.
 
     Arguments:
@@ -73,6 +73,8 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
         parts = {name: value.to(accelerator.device) for name, value in (context or {}).items()}
         model.initialize(x.to(accelerator.device), model_context(model, parts))
         run.reset_average()
+    elif run.step == run.restarted_at:  # the weights are what others must be better than
+        run.evaluate(held_out)
     wrapped = accelerator.prepare(model)
 
     with Report(run.setup(), run.step, config.steps, data.spec.unit, run.is_main) as report:

@@ -16,7 +16,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 def checkpoints_table() -> str:
     """One row a checkpoint: what was measured on the test split, what was published, what it took."""
-    columns = ("checkpoint", "unit", "measured", "published", "parameters", "MiB", "CPU time of training")
+    columns = ("checkpoint", "unit", "measured", "published", "parameters", "MiB", "CPU time of the main process")
     rows = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for info in arzoo.list_checkpoints():
         facts = checkpoint_facts(info)

@@ -22,9 +22,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 import arzoo
-from arzoo import fitting, registry, training
+from arzoo import cli, fitting, registry, training
 from arzoo.recipe import FitConfig, Published, Recipe, TrainConfig, load_recipe
 
 PLUGIN = """
@@ -399,40 +400,70 @@ def without_state(dots: Path) -> Path:
     directory = training.train(recipe(dots), dots / "run")
     shutil.copy(dots / "made.toml", directory / "recipe.toml")
     shutil.rmtree(directory / "state")
-    (directory / "curve.jsonl").unlink()
     return directory
 
 
-def test_a_checkpoint_without_a_state_goes_on_from_its_weights(dots: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (dots / "made.toml").write_text(MADE.replace("lr = 1e-2", "lr = 1e-4"))
+def facts_of(directory: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((directory / "metrics.json").read_text())["training"]
+    return facts
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_checkpoint_without_a_state_goes_on_from_its_weights(
+    dots: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_data = arzoo.load_data  # validated on what it trains on, so that it gets better all the time
+    monkeypatch.setattr(training, "load_data", lambda name, split: load_data(name, "train"))
     directory = without_state(dots)
-    weights = arzoo.load(directory).state_dict()
-    facts = json.loads((directory / "metrics.json").read_text())
-    before = facts["training"]
-    del before["validation"]  # so that the next measurement is the best so far
-    (directory / "metrics.json").write_text(json.dumps(facts))
+    before, weights = facts_of(directory), arzoo.load(directory).state_dict()
+    assert before["best_step"] == 40
     training.train(recipe(dots, steps=60), directory)
     assert "goes on after step 40/60" in capsys.readouterr().err
-    assert [record["step"] for record in curve(directory)] == list(range(41, 61))
-    after = json.loads((directory / "metrics.json").read_text())["training"]
-    assert (after["steps"], after["examples"], after["restarted_at"]) == (60, 60 * 8, 40)
-    assert after["best_step"] > 40 and after["cpu_seconds"] >= before["cpu_seconds"]
+    assert [record["step"] for record in curve(directory)] == list(range(1, 61))
+    after = facts_of(directory)
+    assert (after["steps"], after["examples"], after["restarted_at"], after["best_step"]) == (60, 60 * 8, 40, 60)
+    assert after["validation"] < before["validation"] and after["cpu_seconds"] >= before["cpu_seconds"]
     changes = [(value - weights[name]).abs().max() for name, value in arzoo.load(directory).named_parameters()]
-    assert 0 < max(changes) < 20 * 2e-4  # of 20 updates of 1e-4, not of another start
-    measured = arzoo.evaluate(arzoo.load(directory), arzoo.load_data("dots", "validation"))
+    assert 0 < max(changes) < 20 * 2e-2  # of 20 updates of 1e-2
+    measured = arzoo.evaluate(arzoo.load(directory), load_data("dots", "train"))
     assert measured.value == pytest.approx(after["validation"], rel=1e-6)
 
 
-def test_a_restart_that_finds_nothing_better_keeps_the_weights(dots: Path) -> None:
+def test_a_restart_that_finds_nothing_better_keeps_the_weights(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever metrics.json says they measure; and it counts from the update behind them, not from the last."""
     directory = without_state(dots)
-    weights = (directory / "model.safetensors").read_bytes()
-    facts = json.loads((directory / "metrics.json").read_text())
-    facts["training"]["validation"] = -1.0
-    (directory / "metrics.json").write_text(json.dumps(facts))
-    training.train(recipe(dots, steps=45), directory)
+    weights, before = (directory / "model.safetensors").read_bytes(), facts_of(directory)
+    metrics = (directory / "metrics.json").read_text().replace('"best_step": 40', '"best_step": 30')
+    (directory / "metrics.json").write_text(metrics.replace(str(before["validation"]), "1000.0"))
+    values: list[float] = []
+
+    def worse(*args: Any, measure: Any = arzoo.evaluate, **options: Any) -> Any:
+        measured = measure(*args, **options)
+        values.append(measured.value + len(values))
+        return dataclasses.replace(measured, value=values[-1])
+
+    monkeypatch.setattr("arzoo.run.evaluate", worse)
+    training.train(recipe(dots, steps=60), directory)
+    assert len(values) == 1 + 2  # of the weights, and after 45 and 60 updates
     assert (directory / "model.safetensors").read_bytes() == weights
-    after = json.loads((directory / "metrics.json").read_text())["training"]
-    assert (after["best_step"], after["validation"]) == (facts["training"]["best_step"], -1.0)
+    after = facts_of(directory)
+    assert (after["restarted_at"], after["best_step"], after["steps"]) == (30, 30, 60)
+    assert after["validation"] == pytest.approx(before["validation"], rel=1e-6)
+
+
+def test_a_restart_of_what_stopped_early_asks_for_more_patience(dots: Path) -> None:
+    directory = without_state(dots)
+    text = (directory / "metrics.json").read_text()
+    best = facts_of(directory)["best_step"]
+    (directory / "metrics.json").write_text(text.replace(f'"best_step": {best}', '"best_step": 5'))
+    before = contents(directory)
+    with pytest.raises(ValueError, match="stopped early, after 40 steps; ask for more patience"):
+        training.train(recipe(dots, steps=60, patience=2), directory)
+    assert contents(directory) == before
+    training.train(recipe(dots, steps=60, patience=3), directory)
 
 
 def test_a_restart_that_is_killed_ends_with_the_same_weights(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,10 +478,11 @@ def test_a_restart_that_is_killed_ends_with_the_same_weights(dots: Path, monkeyp
 
 def test_a_checkpoint_that_was_not_trained_by_this_recipe_is_not_trained_over(dots: Path) -> None:
     directory = without_state(dots)
-    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    before = contents(directory)
     for what, message in (
         (recipe(dots, steps=60, lr=0.5), "was trained by another recipe; name another directory"),
-        (recipe(dots, steps=20), "was trained for 40 steps already, the recipe asks for 20"),
+        (recipe(dots, steps=20), "was trained for 40 steps already, the recipe asks for 20; ask for more"),
+        (recipe(dots, steps=40), "was trained for 40 steps already, the recipe asks for 40; ask for more"),
     ):
         with pytest.raises(ValueError, match=message):
             training.train(what, directory)
@@ -459,10 +491,37 @@ def test_a_checkpoint_that_was_not_trained_by_this_recipe_is_not_trained_over(do
         with pytest.raises(FileExistsError, match="holds a checkpoint and no state to go on from; name another"):
             training.train(recipe(dots, steps=60), directory)
         (directory / file).write_bytes(before[file])
-    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    (directory / "metrics.json").write_bytes(before["metrics.json"].replace(b'"steps": 40', b'"steps": 0'))
+    with pytest.raises(FileExistsError, match="holds a checkpoint and no state to go on from; name another"):
+        training.train(recipe(dots, steps=60), directory)
+    (directory / "metrics.json").write_bytes(before["metrics.json"])
+    assert contents(directory) == before
+    snapshot = dots / "models--a--b" / "snapshots" / ("0" * 40)
+    shutil.copytree(directory, snapshot)
+    with pytest.raises(ValueError, match="is a commit in the Hugging Face cache, which stays as it is; copy it"):
+        training.train(recipe(dots, steps=60), snapshot)
+    assert contents(snapshot) == before
     arzoo.create_model("made", {"event_shape": (1, 3, 4), "hidden_sizes": (5,)}).save_pretrained(directory)
     with pytest.raises(ValueError, match="holds another model than its recipe makes; name another directory"):
         training.train(recipe(dots, steps=60), directory)
+
+
+def test_what_the_command_refuses_it_leaves_as_it_was(dots: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = without_state(dots)
+    before = contents(directory)
+    for change, message in (
+        (("steps = 40", "steps = 20"), "was trained for 40 steps already"),
+        (("steps = 40", "steps = 40\nseed = 1"), "differs from"),
+    ):
+        (dots / "other.toml").write_text(MADE.replace(*change))
+        result = CliRunner().invoke(cli.app, ["train", str(dots / "other.toml"), "-o", str(directory)])
+        assert result.exit_code == 1 and message in result.output
+        assert contents(directory) == before
+    (directory / "recipe.toml").unlink()
+    result = CliRunner().invoke(cli.app, ["train", str(dots / "made.toml"), "-o", str(directory)])
+    assert result.exit_code == 1 and "holds a checkpoint without a recipe; name another directory" in result.output
+    del before["recipe.toml"]
+    assert contents(directory) == before
 
 
 def test_fewer_steps_than_there_were_are_refused_and_change_nothing(dots: Path) -> None:

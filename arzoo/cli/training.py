@@ -42,7 +42,7 @@ def train(
     directory = Path(name) if output is None else output
     is_main = int(os.environ.get("RANK", "0")) == 0  # as torchrun and accelerate number their processes
     loaded = arzoo.load_recipe(path)
-    is_new = _keep_recipe(path, directory, is_main)
+    before = _keep_recipe(path, directory, is_main)
     try:
         arzoo.train(loaded, directory)
     except KeyboardInterrupt:
@@ -51,7 +51,9 @@ def train(
         then = "goes on from the last state that was saved" if loaded.train else "begins again"
         raise KeyboardInterrupt(f"; the same command {then}") from None
     except Exception:
-        if is_new and os.listdir(directory) == ["recipe.toml"]:  # it never began
+        if is_main and before is not None:
+            (directory / "recipe.toml").write_bytes(before)
+        elif is_main and os.listdir(directory) == ["recipe.toml"]:  # it never began
             (directory / "recipe.toml").unlink()
             with contextlib.suppress(OSError):  # a mount point, for one
                 directory.rmdir()
@@ -62,16 +64,19 @@ def train(
         typer.echo(f"the trained model is in {directory}; measure it, then write its card: {measure} && {write}")
 
 
-def _keep_recipe(path: Path, directory: Path, is_main: bool) -> bool:
-    """Puts the recipe into the folder of its checkpoint; returns whether there was none before."""
+def _keep_recipe(path: Path, directory: Path, is_main: bool) -> bytes | None:
+    """Puts the recipe into the folder of its checkpoint; returns the one that was there, if any."""
     import arzoo
+    from arzoo.checkpoints import WEIGHTS
     from arzoo.files import replacing
 
     kept = directory / "recipe.toml"
-    is_new = not kept.is_file()
-    if not is_new and arzoo.load_recipe(kept).what_must_stay() != arzoo.load_recipe(path).what_must_stay():
+    before = kept.read_bytes() if kept.is_file() else None
+    if before is None and (directory / WEIGHTS).exists() and not (directory / "state").is_dir():
+        raise FileExistsError(f"{directory} holds a checkpoint without a recipe; name another directory with -o")
+    if before is not None and arzoo.load_recipe(kept).what_must_stay() != arzoo.load_recipe(path).what_must_stay():
         raise ValueError(f"{kept} differs from {path}; name another directory with -o")
     if is_main and path.resolve() != kept.resolve():
         with replacing(kept) as temporary:
             temporary.write_bytes(path.read_bytes())
-    return is_new and is_main
+    return before
