@@ -38,6 +38,10 @@ MODELS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "row_lstm 28x28, 16 x 7": ("row_lstm", {**IMAGE}),
     "diagonal_bilstm 28x28, 16 x 7": ("diagonal_bilstm", {**IMAGE}),
     "gated_pixelcnn 28x28, 128 x 10": ("gated_pixelcnn", {**IMAGE}),
+    "gated_pixelcnn 32x32x3, 96 x 8": (
+        "gated_pixelcnn",
+        {**COLOUR, "hidden_size": 96, "num_layers": 8, "head_size": 96},
+    ),
     "pixelcnnpp 32x32x3, 28 x 5": ("pixelcnnpp", {**COLOUR, "num_filters": 28}),
     "pixelsnail 28x28, 64 x 8": ("pixelsnail", {**IMAGE}),
     "image_gpt 28x28, 128 x 4": ("image_gpt", {**IMAGE}),

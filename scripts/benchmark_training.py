@@ -42,6 +42,11 @@ MODELS: Mapping[str, tuple[int, str, dict[str, Any]]] = {
         {**COLOUR, "hidden_size": 96, "num_blocks": 8, "head_size": 192},
     ),
     "gated_pixelcnn 28x28, 128 x 10": (16, "gated_pixelcnn", {**IMAGE}),
+    "gated_pixelcnn 32x32x3, 96 x 8": (
+        8,
+        "gated_pixelcnn",
+        {**COLOUR, "hidden_size": 96, "num_layers": 8, "head_size": 96},
+    ),
     "row_lstm 28x28, 16 x 7": (64, "row_lstm", {**IMAGE}),
     "diagonal_bilstm 28x28, 16 x 7": (64, "diagonal_bilstm", {**IMAGE}),
     "pixelcnnpp 32x32x3, 28 x 5": (8, "pixelcnnpp", {**COLOUR, "num_filters": 28}),
