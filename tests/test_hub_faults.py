@@ -254,9 +254,9 @@ def waits(monkeypatch: pytest.MonkeyPatch, fault: str) -> list[float]:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     if fault == "slow":
-        monkeypatch.setattr(client, "ANSWER_TIMEOUT", 0.3)
-        monkeypatch.setattr(explaining, "_TIMEOUT", 0.3)
-        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+        monkeypatch.setattr(client, "ANSWER_TIMEOUT", 0.8)
+        monkeypatch.setattr(explaining, "_TIMEOUT", 0.8)
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.8)
     return slept
 
 
@@ -274,7 +274,7 @@ def plant(hub: Hub, fault: str, step: str, times: int) -> None:
     elif kind == "status":
         hub.fault("status", pattern, method=method, times=times or None, status=int(status))
     else:
-        seconds = 0.1 if kind == "drip" else 1.0
+        seconds = 0.1 if kind == "drip" else 2.0
         hub.fault(kind, pattern, method=method, times=times or None, seconds=seconds)  # type: ignore[arg-type]
 
 
