@@ -32,6 +32,11 @@ def test_the_tables_are_those_of_the_installed_checkpoints_and_families() -> Non
     assert script("tables").with_tables(README) == README
 
 
+def test_every_section_stands_there_once() -> None:
+    sections = re.findall(r"^##+ .*", README, re.MULTILINE)
+    assert len(sections) == len(set(sections)) > 5
+
+
 def test_the_first_program_runs() -> None:
     names: dict[str, object] = {}
     exec(compile(FIRST, "README.md", "exec"), names)

@@ -97,9 +97,12 @@ class RNADE(Ordered):
 
     def loss(self, x: Tensor, context: Context = None, noise: Tensor | None = None) -> Tensor:
         """-log_prob of events with noise."""
+        if not self.config.noise_scale:
+            return super().loss(x, context)
         x = self.check_events(x)
         noise = self.noise(len(x)) if noise is None else noise
-        return super().loss(x if noise is None else x + noise.to(x.device), context)
+        assert noise is not None  # there is a scale
+        return super().loss(x + noise.to(x.device), context)
 
     def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
         with torch.autocast(x.device.type, enabled=False):
