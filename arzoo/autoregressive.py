@@ -9,7 +9,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -41,7 +40,7 @@ class Autoregressive(Model):
     without conditionals in one order.
     """
 
-    site_axes: ClassVar[tuple[int, ...]] = ()
+    site_axes: tuple[int, ...] = ()
     """Axes of the event that one site spans: () for scalars, (0,) for the channels of a pixel."""
 
     @property

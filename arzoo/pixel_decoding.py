@@ -105,7 +105,7 @@ class PixelLinear:
     def __init__(
         self, conv: MaskedConv2d | WindowConv2d | LevelSoftmax | nn.Conv2d, num_samples: int, num_groups: int = 1
     ) -> None:
-        weight = conv.weight if type(conv) is nn.Conv2d else conv.masked_weight()  # type: ignore[operator]
+        weight = conv.masked_weight() if isinstance(conv, MaskedConv2d | WindowConv2d | LevelSoftmax) else conv.weight
         assert conv.bias is not None
         weight = torch.cat([conv.bias.detach()[:, None], weight.detach().flatten(1)], 1)  # (out, 1 + in)
         ins = weight.shape[1] - 1

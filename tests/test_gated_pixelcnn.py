@@ -1,5 +1,6 @@
 """Gated PixelCNN: both stacks against the paper's equations pixel by pixel, and the faults that such code had."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import arzoo
 from arzoo import testing
+from arzoo.logistic_mixture import LogisticMixture
 from arzoo.nn import WindowConv2d
 
 Array = np.ndarray[Any, Any]
@@ -21,6 +23,10 @@ CASES: list[dict[str, Any]] = [
     {"event_shape": (3, 3, 3), "hidden_size": 6, "num_layers": 2, "head_size": 6, "num_classes": 4},
     {"event_shape": (3, 2, 3), "num_categories": 5, "hidden_size": 3, "num_layers": 2, "head_size": 9}
     | {"num_classes": 2, "context_channels": 2, "context_name": "digit"},
+    {"event_shape": (3, 3, 4), "num_categories": 256, "hidden_size": 5, "num_layers": 2, "head_size": 4}
+    | {"num_mixtures": 2, "num_classes": 3},
+    {"event_shape": (1, 4, 3), "num_categories": 9, "hidden_size": 4, "num_layers": 1, "head_size": 3}
+    | {"num_mixtures": 3, "kernel_size": 5},
 ]
 
 
@@ -45,10 +51,12 @@ def sees(outs: int, ins: int, colours: int, itself: bool) -> Array:
     return mask
 
 
-def slow_logits(model: Any, image: Tensor, condition: Array | None) -> Array:
-    """Logits (H, W, C or C K) of one image, in float64; the condition is (n, H, W)."""
+def slow_outputs(model: Any, image: Tensor, condition: Array | None) -> Array:
+    """Logits (H, W, C or C K) of one image, or parameters of mixtures, in float64; the condition is (n, H, W)."""
     state = {name: value.double().numpy() for name, value in model.state_dict().items()}
     colours, height, width = model.config.event_shape
+    if model.config.num_mixtures:
+        colours = 1  # of a pixel that is one site
     levels = torch.arange(model.levels).double()[:, None] + 0.5
     cosines = torch.cos(torch.pi * levels / model.levels * torch.arange(1, min(model.levels, 9))) * 1.5
     inputs = cosines[image.permute(1, 2, 0)].flatten(2).permute(2, 0, 1).numpy()  # (C F, H, W)
@@ -96,7 +104,7 @@ def slow_logits(model: Any, image: Tensor, condition: Array | None) -> Array:
         return conv(x, name, here, here, sees(outs, ins, colours, True))
 
     x = np.maximum(pointwise("head", np.maximum(skips, 0)), 0)
-    if model.levels == 2:
+    if model.levels == 2 or model.config.num_mixtures:
         return pointwise("output", x).transpose(1, 2, 0)
     weight = model.output.masked_weight().detach().double().numpy()[:, :, 0, 0]
     allowed = sees(colours, weight.shape[1], colours, True).repeat(model.levels, 0)
@@ -123,7 +131,13 @@ def test_the_likelihood_against_the_definition(fields: dict[str, Any]) -> None:
     colours, height, width = fields["event_shape"]
     got = model.site_log_prob(x, context).detach().numpy()
     for row, (image, sites) in enumerate(zip(x, got, strict=True)):
-        logits = slow_logits(model, image, condition_of(model, context, row)).reshape(height, width, colours, -1)
+        outputs = slow_outputs(model, image, condition_of(model, context, row))
+        if model.config.num_mixtures:
+            mixtures = LogisticMixture(torch.from_numpy(outputs), colours, model.levels)
+            truth = mixtures.log_prob(image.permute(1, 2, 0)).numpy()
+            np.testing.assert_allclose(sites, truth, rtol=1e-4, atol=1e-4)
+            continue
+        logits = outputs.reshape(height, width, colours, -1)
         if model.levels == 2:
             logits = np.concatenate([np.zeros_like(logits), logits], -1)
         logits = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -165,6 +179,12 @@ def test_there_is_no_blind_spot(shape: tuple[int, int, int], pixel: tuple[int, i
         for parameter in model.layers.parameters():
             parameter.mul_(1.5)
     field = arzoo.receptive_field(model.double(), pixel, num_events=16)
+    assert torch.equal(field.influence > 0, field.before)
+
+
+def test_a_pixel_that_is_one_site_has_no_blind_spot() -> None:
+    model = build(event_shape=(3, 5, 6), num_categories=256, hidden_size=6, num_layers=6, head_size=12, num_mixtures=2)
+    field = arzoo.receptive_field(model.double(), (3, 4), num_events=16)
     assert torch.equal(field.influence > 0, field.before)
 
 
@@ -302,12 +322,17 @@ def check_no_leak(model: Any) -> None:
     x, context = events(model, 4)
     context = context and {name: part.double() if part.is_floating_point() else part for name, part in context.items()}
     order = model.order().tolist()
-    before = model.conditionals(x, context).logits
+
+    def outputs(images: Tensor) -> Tensor:
+        conditionals = model.conditionals(images, context)
+        return conditionals.parameters if model.config.num_mixtures else conditionals.logits
+
+    before = outputs(x)
     for place, site in enumerate(order):
         changed = x.clone()
-        flat = changed.view(len(x), -1)
-        flat[:, site] = (flat[:, site] + 1) % model.config.num_categories
-        moved = (model.conditionals(changed, context).logits - before).abs().amax(0).view(len(order), -1).amax(1)
+        flat = changed.view(len(x), -1, len(order))  # the colours of a pixel that is one site, the sites
+        flat[..., site] = (flat[..., site] + 1) % model.config.num_categories
+        moved = (outputs(changed) - before).abs().amax(0).view(len(order), -1).amax(1)
         assert float(moved[order[: place + 1]].max()) < 1e-6, f"site {place} is seen by itself or one before it"
 
 
@@ -414,9 +439,33 @@ def test_training_starts_at_the_marginals(num_categories: int) -> None:
         torch.testing.assert_close(got, truth[1] if num_categories == 2 else truth, atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_a_mixture_starts_spread_over_the_levels_whatever_the_data() -> None:
+    torch.manual_seed(0)
+    config = GatedPixelCNNConfig(event_shape=(1, 4, 4), num_categories=256, hidden_size=8, num_mixtures=5)
+    model = GatedPixelCNN(config)
+    x = torch.randint(0, 256, (50, 1, 4, 4))
+    before = model.log_prob(x)
+    model.initialize(x * 0)
+    assert torch.equal(model.log_prob(x), before)
+    bits = float(-before.mean()) / (16 * math.log(2))
+    assert bits == pytest.approx(8, abs=0.2)  # uniform levels under what is nearly uniform
+
+
+@torch.no_grad()
+def test_a_mixture_is_measured_in_float32_under_autocast() -> None:
+    model = build(**CASES[4])
+    x, context = events(model, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.conditionals(x, context).parameters.dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"event_shape": (3, 2, 2), "hidden_size": 4, "head_size": 3}, "hidden_size must be a positive multiple of"),
+        ({"event_shape": (3, 2, 2), "num_mixtures": 0}, "num_mixtures must be at least 1"),
+        ({"event_shape": (3, 2, 2), "num_mixtures": 2, "hidden_size": 0}, "hidden_size must be at least 1"),
         ({"event_shape": (4,)}, "event_shape"),
         ({"event_shape": (1, 2, 2), "num_categories": None}, "num_categories"),
         ({"event_shape": (3, 2, 2), "hidden_size": 4}, "hidden_size must be a positive multiple of the 3"),

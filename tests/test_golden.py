@@ -33,6 +33,7 @@ GOLDEN = {
     ("gated_pixelcnn", 1): -59.04393,
     ("gated_pixelcnn", 2): -135.48850,
     ("gated_pixelcnn", 3): -55.17911,
+    ("gated_pixelcnn", 4): -56.59934,
     ("image_gpt", 0): -42.20390,
     ("image_gpt", 1): -30.53969,
     ("image_gpt", 2): -59.55146,

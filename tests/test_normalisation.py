@@ -15,6 +15,10 @@ FAMILIES = {
     "made, 4 masks": ("made", {"hidden_sizes": (9, 7), "num_masks": 4}),
     "pixelcnn": ("pixelcnn", {"hidden_size": 6, "num_blocks": 2, "head_size": 6}),
     "gated_pixelcnn": ("gated_pixelcnn", {"hidden_size": 6, "num_layers": 2, "head_size": 6}),
+    "gated_pixelcnn, mixtures": (
+        "gated_pixelcnn",
+        {"hidden_size": 4, "num_layers": 2, "head_size": 5, "num_mixtures": 2},
+    ),
     "image_gpt": ("image_gpt", {"hidden_size": 6, "num_layers": 2, "num_heads": 2}),
     "row_lstm": ("row_lstm", {"hidden_size": 6, "num_layers": 2, "head_size": 6}),
     "diagonal_bilstm": ("diagonal_bilstm", {"hidden_size": 6, "num_layers": 2, "head_size": 6}),

@@ -1,7 +1,8 @@
 """The decoder of Gated PixelCNN: every feature is computed once, so an image costs about one pass.
 
 When a row of the image begins, all that it owes to the rows above is known: the vertical stack advances by that row,
-all columns in one go, and its links are what the horizontal stack adds to, a pixel at a time and a colour at a time.
+all columns in one go, and its links are what the horizontal stack adds to, a pixel at a time, and a colour at a time
+where each is a site.
 
 A step of a pixel has features first and the batch last, so that whatever it sees is one slice of memory.
 """
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import Distribution
 
 import arzoo
 from arzoo.distributions import Bernoulli, Categorical
+from arzoo.logistic_mixture import LogisticMixture
 from arzoo.pixel_decoding import PixelLinear
 
 if TYPE_CHECKING:
@@ -67,14 +70,14 @@ class _Rows:
 
 
 class _Pixels:
-    """The horizontal half of a layer, a colour of a pixel at a time.
+    """The horizontal half of a layer, a group of a pixel's channels at a time.
 
     Attributes:
         row: What enters it, shape (W, in_channels, B).
-        inputs: The same by column and colour.
+        inputs: The same by column and group.
     """
 
-    def __init__(self, layer: "GatedLayer", base: Tensor, num_samples: int, num_colours: int) -> None:
+    def __init__(self, layer: "GatedLayer", base: Tensor, num_samples: int, num_groups: int) -> None:
         conv, width = layer.horizontal, len(base)
         weight = conv.masked_weight().detach()[:, :, 0].transpose(1, 2)  # (2h, taps, in)
         outs, _, ins = weight.shape
@@ -82,36 +85,36 @@ class _Pixels:
         columns = weight.new_zeros(reach + width, ins, num_samples)  # the first are padding
         flat = columns.flatten(0, 1)
         self.row = columns[reach:]
-        self.inputs = [column.chunk(num_colours) for column in self.row]
-        # The taps to the left, and of the pixel itself the colours that the mask leaves.
-        sees = [ins * reach + ins * (colour + (not layer.first)) // num_colours for colour in range(num_colours)]
-        self._weight = [part[:, :end] for part, end in zip(weight.flatten(1).chunk(num_colours), sees, strict=True)]
+        self.inputs = [column.chunk(num_groups) for column in self.row]
+        # The taps to the left, and of the pixel itself the groups that the mask leaves.
+        sees = [ins * reach + ins * (group + (not layer.first)) // num_groups for group in range(num_groups)]
+        self._weight = [part[:, :end] for part, end in zip(weight.flatten(1).chunk(num_groups), sees, strict=True)]
         self._seen = [[flat[ins * c :][:end] for end in sees] for c in range(width)]
-        self._base = [column.chunk(num_colours) for column in base]
-        self._a = weight.new_empty(outs // num_colours, num_samples)
+        self._base = [column.chunk(num_groups) for column in base]
+        self._a = weight.new_empty(outs // num_groups, num_samples)
         self._f, self._g = self._a.chunk(2)
-        self._skip = PixelLinear(layer.skip, num_samples, num_colours)
+        self._skip = PixelLinear(layer.skip, num_samples, num_groups)
         residual = layer.residual
-        self._residual = None if residual is None else PixelLinear(residual, num_samples, num_colours).weight
+        self._residual = None if residual is None else PixelLinear(residual, num_samples, num_groups).weight
         self._first = layer.first
 
-    def advance(self, c: int, colour: int, skips: Tensor, following: "_Pixels | None") -> None:
-        """Brings a colour in column c through this layer.
+    def advance(self, c: int, group: int, skips: Tensor, following: "_Pixels | None") -> None:
+        """Brings a group in column c through this layer.
 
         Arguments:
-            skips: What the skip is added to, shape (h / C, B).
+            skips: What the skip is added to, shape (h / G, B).
             following: The layer whose input the rest is, unless this is the last.
         """
-        torch.addmm(self._base[c][colour], self._weight[colour], self._seen[c][colour], out=self._a)
-        torch.mul(self._f.tanh_(), self._g.sigmoid_(), out=self._skip.inputs[colour])
-        gate = self._skip.seen[colour]
-        skips.addmm_(self._skip.weight[colour], gate)
+        torch.addmm(self._base[c][group], self._weight[group], self._seen[c][group], out=self._a)
+        torch.mul(self._f.tanh_(), self._g.sigmoid_(), out=self._skip.inputs[group])
+        gate = self._skip.seen[group]
+        skips.addmm_(self._skip.weight[group], gate)
         if self._residual is None or following is None:
             return
         if self._first:
-            torch.mm(self._residual[colour], gate, out=following.inputs[c][colour])
+            torch.mm(self._residual[group], gate, out=following.inputs[c][group])
         else:
-            torch.addmm(self.inputs[c][colour], self._residual[colour], gate, out=following.inputs[c][colour])
+            torch.addmm(self.inputs[c][group], self._residual[group], gate, out=following.inputs[c][group])
 
 
 class GatedPixelCNNDecoder(arzoo.Decoder):
@@ -122,19 +125,19 @@ class GatedPixelCNNDecoder(arzoo.Decoder):
     """
 
     def __init__(self, model: "GatedPixelCNN", num_samples: int, conditions: Tensor | None) -> None:
-        colours, _, width = model.config.event_shape
-        self._model, self._width, self._colours = model, width, colours
-        self._row, self._column, self._colour, self._ready = 0, 0, 0, False
+        width, groups = model.config.event_shape[2], model.config.num_groups
+        self._model, self._width, self._groups = model, width, groups
+        self._row, self._column, self._group, self._ready = 0, 0, 0, False
         self._conditions = None if conditions is None else conditions.unbind(2)  # (B, n, W or 1) each
         layers = list(cast("Iterable[GatedLayer]", model.layers))
         self._rows = [_Rows(layer, width, num_samples) for layer in layers]
         pixels = [
-            _Pixels(layer, rows.base, num_samples, colours) for layer, rows in zip(layers, self._rows, strict=True)
+            _Pixels(layer, rows.base, num_samples, groups) for layer, rows in zip(layers, self._rows, strict=True)
         ]
         self._pixels = pixels
-        self._head = PixelLinear(model.head, num_samples, colours)
-        self._output = PixelLinear(model.output, num_samples, colours)
-        self._skips = pixels[0].row.new_empty(model.config.hidden_size // colours, num_samples)
+        self._head = PixelLinear(model.head, num_samples, groups)
+        self._output = PixelLinear(model.output, num_samples, groups)
+        self._skips = pixels[0].row.new_empty(model.config.hidden_size // groups, num_samples)
 
     def _begin_row(self) -> None:
         """Brings the vertical stack to the row at hand."""
@@ -145,29 +148,31 @@ class GatedPixelCNNDecoder(arzoo.Decoder):
             row = rows.advance(row, conditions)
 
     def _advance(self) -> None:
-        """Brings the colour at hand through the horizontal stack."""
+        """Brings the group at hand through the horizontal stack."""
         if self._ready:
             return
-        c, colour = self._column, self._colour
-        if c == colour == 0:
+        c, group = self._column, self._group
+        if c == group == 0:
             self._begin_row()
         self._skips.zero_()
         for layer, following in zip(self._pixels, [*self._pixels[1:], None], strict=True):
-            layer.advance(c, colour, self._skips, following)
-        torch.clamp_min(self._skips, 0, out=self._head.inputs[colour])
-        torch.clamp_min(self._head(colour), 0, out=self._output.inputs[colour])
+            layer.advance(c, group, self._skips, following)
+        torch.clamp_min(self._skips, 0, out=self._head.inputs[group])
+        torch.clamp_min(self._head(group), 0, out=self._output.inputs[group])
         self._ready = True
 
-    def conditional(self) -> Bernoulli | Categorical:
+    def conditional(self) -> Distribution:
         self._advance()
-        logits = self._output(self._colour).t()  # (B, 1 or K)
-        return Bernoulli(logits[:, 0]) if self._model.levels == 2 else Categorical(logits)
+        outputs = self._output(self._group).t()  # (B, 1 or K or those of a mixture)
+        if self._model.config.num_mixtures is not None:
+            return LogisticMixture(outputs, self._model.config.event_shape[0], self._model.levels)
+        return Bernoulli(outputs[:, 0]) if self._model.levels == 2 else Categorical(outputs)
 
     def append(self, value: Tensor) -> None:
         self._advance()
-        self._pixels[0].inputs[self._column][self._colour].copy_(self._model.features[value].t())
+        self._pixels[0].inputs[self._column][self._group].copy_(self._model.features[value].flatten(1).t())
         self._ready = False
-        self._colour = (self._colour + 1) % self._colours
-        if self._colour == 0:
+        self._group = (self._group + 1) % self._groups
+        if self._group == 0:
             self._column = (self._column + 1) % self._width
             self._row += self._column == 0

@@ -13,6 +13,9 @@ The vertical stack is shifted down once: its first kernel ends a row above its p
 rows above i, whatever the layer, and no link needs a shift of its own.  The colours of a pixel come in order, as groups
 of the horizontal channels: G sees R, B sees R and G; what the rows above say all of them see.  Levels enter and come
 out as `arzoo.levels` says.
+
+With `num_mixtures` a pixel is one site instead, its distribution the mixture of `arzoo.logistic_mixture` (Salimans et
+al. 2017, arXiv:1701.05517, sections 2.1 and 2.2): channels have no groups, and no layer sees the pixel itself.
 """
 
 import math
@@ -28,13 +31,22 @@ from torch.distributions import Distribution
 import arzoo
 from arzoo.gradients import first_order
 from arzoo.labels import check_labels, one_hot
-from arzoo.levels import ImageConfig, level_distribution, level_features, level_output, start_at_marginals
+from arzoo.levels import (
+    ImageConfig,
+    LevelSoftmax,
+    level_distribution,
+    level_features,
+    level_output,
+    start_at_marginals,
+)
+from arzoo.logistic_mixture import LogisticMixture, num_mixture_outputs, spread_mixture
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedConv2d, WindowConv2d, group_mask
 
 from .decoder import GatedPixelCNNDecoder
 
 _FIRST_REACH = 3  # of the 7x7 kernels of the first layer
+_OUTPUT_SCALE = 0.1  # of the weights that set mixtures of different pixels apart, at the start
 _MAP = "map"
 
 
@@ -42,10 +54,11 @@ _MAP = "map"
 class GatedPixelCNNConfig(ImageConfig):
     """
     Attributes:
-        hidden_size: Features h of each stack.  Divisible by the number of colours.
+        hidden_size: Features h of each stack.  Divisible by the number of groups: of colours, or 1 with a mixture.
         num_layers: Layers behind the first, which has 7x7 kernels.
         kernel_size: Odd width of their kernels.
-        head_size: Features of the 1x1 layer before the softmax.  Divisible by the number of colours.
+        head_size: Features of the 1x1 layer before the distribution.  Divisible by the number of groups.
+        num_mixtures: Components of the logistic mixture over the colours of a pixel; None for a softmax of each colour.
         num_classes: Number of classes that images are conditioned on; None for none.
         context_name: What the data set calls the classes.
         class_dropout: Share of the classes that training hides, so that the model learns to do without one too.
@@ -56,6 +69,7 @@ class GatedPixelCNNConfig(ImageConfig):
     num_layers: int = 10
     kernel_size: int = 3
     head_size: int = 128
+    num_mixtures: int | None = None
     num_classes: int | None = None
     context_name: str = "class"
     class_dropout: float = 0.0
@@ -63,8 +77,9 @@ class GatedPixelCNNConfig(ImageConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_groups("hidden_size", "head_size")
-        for name in ("num_layers", "num_classes", "context_channels"):
+        if self.num_mixtures is None:
+            self.check_groups("hidden_size", "head_size")
+        for name in ("hidden_size", "head_size", "num_layers", "num_mixtures", "num_classes", "context_channels"):
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1, got {number}")
@@ -78,14 +93,19 @@ class GatedPixelCNNConfig(ImageConfig):
             raise ValueError(f"context_name must name the classes, and not as {_MAP!r}, got {self.context_name!r}")
 
     @property
+    def num_groups(self) -> int:
+        """Sites of a pixel, and groups of channels: its colours, or 1 with a mixture."""
+        return self.event_shape[0] if self.num_mixtures is None else 1
+
+    @property
     def num_conditions(self) -> int:
         """Numbers a pixel is conditioned on: the one-hot class, then the map."""
         return (self.num_classes or 0) + (self.context_channels or 0)
 
 
-def _halves(x: Tensor, colours: int) -> tuple[Tensor, Tensor]:
-    """Two maps (B, C, h / C, H, W) of 2h channels (B, 2h, H, W), which hold both for one colour after the other."""
-    first, second = x.unflatten(1, (colours, 2, -1)).unbind(2)
+def _halves(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Two maps (B, G, h / G, H, W) of 2h channels (B, 2h, H, W), which hold both for one group after the other."""
+    first, second = x.unflatten(1, (groups, 2, -1)).unbind(2)
     return first, second
 
 
@@ -93,8 +113,8 @@ class _Gate(torch.autograd.Function):
     """tanh(f) . sigma(g); its backward pass writes both halves of the gradient in place, channels last."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, colours: int) -> Tensor:
-        f, g = _halves(x, colours)
+    def forward(ctx: Any, x: Tensor, groups: int) -> Tensor:
+        f, g = _halves(x, groups)
         tanh, sigma = f.tanh(), g.sigmoid()
         ctx.save_for_backward(tanh, sigma)
         return (tanh * sigma).flatten(1, 2)
@@ -103,18 +123,18 @@ class _Gate(torch.autograd.Function):
     @first_order
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         tanh, sigma = ctx.saved_tensors
-        batch, colours, channels, height, width = tanh.shape
-        gradient = gradients[0].unflatten(1, (colours, channels))
-        result = tanh.new_empty(batch, height, width, 2 * colours * channels).permute(0, 3, 1, 2)
-        f, g = _halves(result, colours)
+        batch, groups, channels, height, width = tanh.shape
+        gradient = gradients[0].unflatten(1, (groups, channels))
+        result = tanh.new_empty(batch, height, width, 2 * groups * channels).permute(0, 3, 1, 2)
+        f, g = _halves(result, groups)
         torch.ops.aten.tanh_backward.grad_input(gradient * sigma, tanh, grad_input=f)
         torch.ops.aten.sigmoid_backward.grad_input(gradient * tanh, sigma, grad_input=g)
         return result, None
 
 
-def _gate(x: Tensor, colours: int) -> Tensor:
+def _gate(x: Tensor, groups: int) -> Tensor:
     """(B, h, H, W) of (B, 2h, H, W)."""
-    result: Tensor = _Gate.apply(x, colours)  # type: ignore[no-untyped-call]
+    result: Tensor = _Gate.apply(x, groups)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -129,14 +149,14 @@ class GatedLayer(nn.Module):
 
     def __init__(self, in_channels: int, config: GatedPixelCNNConfig, *, first: bool, last: bool) -> None:
         super().__init__()
-        self.first, self.colours = first, config.event_shape[0]
+        self.first, self.groups = first, config.num_groups
         h, n = config.hidden_size, config.num_conditions
         reach = _FIRST_REACH if first else config.kernel_size // 2
 
         def own(ins: int, outs: int, include_self: bool) -> Tensor | None:
-            return None if self.colours == 1 else group_mask(ins, outs, self.colours, include_self=include_self)
+            return None if self.groups == 1 else group_mask(ins, outs, self.groups, include_self=include_self)
 
-        end = -1 if first and self.colours == 1 else 0  # mask A leaves nothing of a pixel of one colour
+        end = -1 if first and self.groups == 1 else 0  # mask A leaves nothing of a pixel that is one site
         self.vertical = WindowConv2d(in_channels, 2 * h, rows=(-reach, -1 if first else 0), columns=(-reach, reach))
         self.link = nn.Conv2d(2 * h, 2 * h, 1, bias=False)
         self.horizontal = WindowConv2d(
@@ -166,15 +186,30 @@ class GatedLayer(nn.Module):
         if self.condition is not None:
             above, beside = self.condition(conditions).chunk(2, 1)
             v, a = v + above, a + beside
-        y = _gate(a, self.colours)
+        y = _gate(a, self.groups)
         if self.residual is None:
             return v, h, self.skip(y)
         residual = self.residual(y)
         return _gate(v, 1), residual if self.first else h + residual, self.skip(y)
 
 
+class MixtureOutput(nn.Conv2d):
+    """The 1x1 convolution to the parameters of logistic mixtures, in the precision of its weights; starts spread."""
+
+    def __init__(self, in_channels: int, num_colours: int, num_mixtures: int) -> None:
+        super().__init__(in_channels, num_mixture_outputs(num_colours, num_mixtures), 1)
+        assert self.bias is not None
+        with torch.no_grad():
+            self.weight.mul_(_OUTPUT_SCALE)
+            self.bias.copy_(spread_mixture(num_colours, num_mixtures))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 cannot tell levels apart
+            return super().forward(x.to(self.weight.dtype))
+
+
 class GatedPixelCNN(arzoo.Autoregressive):
-    """Images (C, H, W) of K levels; one site a colour of a pixel, pixels row by row, R before G before B.
+    """Images (C, H, W) of K levels, pixels row by row; one site a colour of a pixel, R before G before B, or a pixel.
 
     Its context is, as the config says, a class under the name `context_name`, integers (B,) from 0 to num_classes - 1,
     or -1 for none; and a "map", real numbers (B, context_channels, H, W).
@@ -199,8 +234,13 @@ class GatedPixelCNN(arzoo.Autoregressive):
             )
             for index in range(config.num_layers + 1)
         )
-        self.head = MaskedConv2d(h, config.head_size, 1, include_self=True, num_groups=colours)
-        self.output = level_output(config.head_size, colours, self.levels)
+        self.head = MaskedConv2d(h, config.head_size, 1, include_self=True, num_groups=config.num_groups)
+        self.output: MaskedConv2d | LevelSoftmax | MixtureOutput
+        if config.num_mixtures is None:
+            self.output = level_output(config.head_size, colours, self.levels)
+        else:
+            self.site_axes = (0,)
+            self.output = MixtureOutput(config.head_size, colours, config.num_mixtures)
 
     @classmethod
     def tiny_configs(cls) -> Sequence[GatedPixelCNNConfig]:
@@ -228,12 +268,17 @@ class GatedPixelCNN(arzoo.Autoregressive):
             GatedPixelCNNConfig(
                 event_shape=(1, 2, 3), num_categories=3, hidden_size=2, num_layers=1, head_size=2, context_channels=1
             ),
+            GatedPixelCNNConfig(
+                event_shape=(3, 2, 2), hidden_size=2, num_layers=2, head_size=4, num_mixtures=2, num_classes=2
+            ),
         ]
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Context = None) -> None:
-        """Starts from the marginal distribution of the levels of each colour."""
-        start_at_marginals(self.output, self.check_events(x), self.levels)
+        """Starts from the marginal distribution of the levels of each colour; a mixture starts spread over them."""
+        x = self.check_events(x)
+        if not isinstance(self.output, MixtureOutput):
+            start_at_marginals(self.output, x, self.levels)
 
     # ---- context
 
@@ -295,7 +340,7 @@ class GatedPixelCNN(arzoo.Autoregressive):
             conditions: Shape (B, n, H, W) or (B, n, 1, 1).
 
         Returns:
-            Shape (B, C, H, W) of two levels, (B, C K, H, W) of K.
+            Shape (B, C, H, W) of two levels, (B, C K, H, W) of K, (B, outputs, H, W) of mixtures.
         """
         v = h = inputs
         skips: Tensor | None = None
@@ -307,7 +352,10 @@ class GatedPixelCNN(arzoo.Autoregressive):
 
     def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
         inputs = F.embedding(x.permute(0, 2, 3, 1), self.features).flatten(3).permute(0, 3, 1, 2)  # channels last
-        return level_distribution(self.logits(inputs, self.conditions(context)), self.levels)
+        outputs = self.logits(inputs, self.conditions(context))
+        if self.config.num_mixtures is None:
+            return level_distribution(outputs, self.levels)
+        return LogisticMixture(outputs.permute(0, 2, 3, 1).float(), self.config.event_shape[0], self.levels)
 
     def noise(self, num_examples: int, generator: torch.Generator | None = None) -> Tensor | None:
         """A uniform number an example, shape (B,), which decides whether its class is hidden."""
@@ -327,8 +375,9 @@ class GatedPixelCNN(arzoo.Autoregressive):
     # ---- walk
 
     def order(self, member: int = 0) -> Tensor:
-        colours, height, width = self.config.event_shape
-        return torch.arange(colours * height * width).view(colours, -1).t().reshape(-1)
+        _, height, width = self.config.event_shape
+        groups = self.config.num_groups
+        return torch.arange(groups * height * width).view(groups, -1).t().reshape(-1)
 
     def decoder(self, num_samples: int, context: NamedContext = None, member: int = 0) -> GatedPixelCNNDecoder:
         return GatedPixelCNNDecoder(self, num_samples, self.conditions(context))
