@@ -51,7 +51,7 @@ class DiagonalBiLSTMLayer(nn.Module):
         lines = skew(torch.stack([left, right], 2)).transpose(0, 1).transpose(1, 2)  # (T, 2, H, B, 4 h)
         spans = [(max(0, t - width + 1), min(height, t + 1)) for t in range(height + width - 1)]
         with torch.autocast(x.device.type, enabled=False):
-            states = scan(lines.to(self.state.dtype), self.state, spans, (-1, 0))  # (T, 2, H, B, h)
+            states = scan(lines, self.state, spans, (-1, 0))  # (T, 2, H, B, h)
         from_left, from_right = unskew(states.transpose(1, 2).transpose(0, 1), width).unbind(2)  # (H, W, B, h)
         later = F.pad(from_right.flip(1)[:-1], (0, 0, 0, 0, 0, 0, 1, 0))
         return x + self.up((from_left + later).permute(2, 3, 0, 1))  # type: ignore[no-any-return]

@@ -43,9 +43,7 @@ class RowLSTMLayer(nn.Module):
         gates = gates_last(self.gates(x), self.num_groups)  # (H, W, B, 4 h)
         height, width = gates.shape[:2]
         with torch.autocast(x.device.type, enabled=False):
-            h = scan(gates[:, None].to(self.state.dtype), self.state[None], [(0, width)] * height, (-1, 0, 1))[
-                :, 0
-            ]  # (H, W, B, h)
+            h = scan(gates[:, None], self.state[None], [(0, width)] * height, (-1, 0, 1))[:, 0]  # (H, W, B, h)
         return x + self.up(h.permute(2, 3, 0, 1))  # type: ignore[no-any-return]
 
 

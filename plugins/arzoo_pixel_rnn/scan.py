@@ -20,10 +20,10 @@ class _Scan(torch.autograd.Function):
     ) -> Tensor:
         steps, directions, places, batch, _ = gates.shape
         size = weight.shape[2]
-        acts = gates.clone(memory_format=torch.contiguous_format)
+        acts = gates.to(weight.dtype, copy=True, memory_format=torch.contiguous_format)
         # Of step t the hidden state is hs[t + 1], a line of zeros on either side, and the cell cs[t + 1].
-        hs = gates.new_zeros(steps + 1, directions, places + 2, batch, size)
-        cs = gates.new_zeros(steps + 1, directions, places, batch, size)
+        hs = acts.new_zeros(steps + 1, directions, places + 2, batch, size)
+        cs = acts.new_zeros(steps + 1, directions, places, batch, size)
         kernels = weight.unbind(1)
         for t, (low, high) in enumerate(spans):
             a = acts[t, :, low:high]
@@ -46,11 +46,11 @@ class _Scan(torch.autograd.Function):
     @first_order
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         acts, hs, cs, weight = ctx.saved_tensors
-        (steps, directions, places), size = acts.shape[:3], weight.shape[2]
-        g_gates = torch.zeros_like(acts)
+        size = weight.shape[2]
+        g_gates, g_weight = torch.zeros_like(acts), torch.zeros_like(weight)
         from_right, from_cell = torch.zeros_like(hs[0]), torch.zeros_like(cs[0])  # what the next step sends back
         kernels = weight.mT.unbind(1)
-        for t in reversed(range(steps)):
+        for t in reversed(range(len(acts))):
             low, high = ctx.spans[t]
             i, f, o, g = acts[t, :, low:high].split(size, -1)
             g_i, g_f, g_o, g_g = g_gates[t, :, low:high].split(size, -1)
@@ -65,14 +65,11 @@ class _Scan(torch.autograd.Function):
             torch.mul(g_c, f, out=from_cell[:, low:high])
             from_right.zero_()
             flat = g_gates[t, :, low:high].flatten(1, 2)
-            for kernel, shift in zip(kernels, ctx.shifts, strict=True):
-                from_right[:, low + 1 + shift : high + 1 + shift].flatten(1, 2).baddbmm_(flat, kernel)
-        seen = [hs[:-1, :, 1 + shift : 1 + shift + places] for shift in ctx.shifts]
-        outer = [
-            torch.bmm(line.transpose(0, 1).reshape(directions, -1, size).mT, g_gates.transpose(0, 1).flatten(1, 3))
-            for line in seen
-        ]
-        return g_gates, torch.stack(outer, 1), None, None
+            for kernel, g_kernel, shift in zip(kernels, g_weight.unbind(1), ctx.shifts, strict=True):
+                seen = slice(low + 1 + shift, high + 1 + shift)
+                from_right[:, seen].flatten(1, 2).baddbmm_(flat, kernel)
+                g_kernel.baddbmm_(hs[t, :, seen].flatten(1, 2).mT, flat)
+        return g_gates, g_weight, None, None
 
 
 def scan(gates: Tensor, weight: Tensor, spans: Sequence[tuple[int, int]], shifts: Sequence[int]) -> Tensor:
@@ -80,7 +77,7 @@ def scan(gates: Tensor, weight: Tensor, spans: Sequence[tuple[int, int]], shifts
 
     Arguments:
         gates: What the input says to the gates i, f, o, g, shape (T, D, P, B, 4 H): T lines of P places, D directions
-            with weights of their own.
+            with weights of their own.  Taken to the dtype of the weight.
         weight: Shape (D, K, H, 4 H), from each of the K neighbours.
         spans: For each line the places that there are, from and to; elsewhere states are zero.
         shifts: The K neighbours, each -1, 0 or 1.  The cell comes from the same place of the line before.
