@@ -56,8 +56,12 @@ def _cosines(num_levels: int, most: int) -> Tensor:
 
 
 def level_features(num_levels: int) -> Tensor:
-    """The F numbers that each level enters as, shape (K, F); no level is all zeros, as padding is."""
-    return 1.5 * _cosines(num_levels, _INPUT_COSINES)
+    """The F numbers that each level enters as, shape (K, F); no level is all zeros, as padding is.
+
+    Each cosine is half as large as the one before, so that networks hear of a level's place first, of its digits later.
+    """
+    cosines = _cosines(num_levels, _INPUT_COSINES)
+    return 1.5 * cosines * 0.5 ** torch.arange(cosines.shape[1])
 
 
 class LevelSoftmax(nn.Module):

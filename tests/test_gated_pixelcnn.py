@@ -58,7 +58,8 @@ def slow_outputs(model: Any, image: Tensor, condition: Array | None) -> Array:
     if model.config.num_mixtures:
         colours = 1  # of a pixel that is one site
     levels = torch.arange(model.levels).double()[:, None] + 0.5
-    cosines = torch.cos(torch.pi * levels / model.levels * torch.arange(1, min(model.levels, 9))) * 1.5
+    number = torch.arange(1, min(model.levels, 9))
+    cosines = torch.cos(torch.pi * levels / model.levels * number) * 3 / 2.0**number
     inputs = cosines[image.permute(1, 2, 0)].flatten(2).permute(2, 0, 1).numpy()  # (C F, H, W)
 
     def conv(x: Array, name: str, rows: range, columns: range, itself: Array | float = 1.0) -> Array:

@@ -118,7 +118,8 @@ def slow_logits(model: Any, image: Tensor) -> Array:
     state = {name: value.double().numpy() for name, value in model.state_dict().items()}
     colours, height, width = model.config.event_shape
     levels = torch.arange(model.levels).double()[:, None] + 0.5
-    cosines = torch.cos(torch.pi * levels / model.levels * torch.arange(1, min(model.levels, 9))) * 1.5
+    number = torch.arange(1, min(model.levels, 9))
+    cosines = torch.cos(torch.pi * levels / model.levels * number) * 3 / 2.0**number
     inputs = cosines[image.permute(1, 2, 0)].flatten(2).numpy()  # (H, W, C F)
 
     weight = state["first.weight"]

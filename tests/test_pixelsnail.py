@@ -50,7 +50,8 @@ def slow_outputs(model: Any, image: Tensor) -> Array:
     config = model.config
     _, height, width = config.event_shape
     k = config.num_categories
-    cosines = np.cos(np.pi * (np.arange(k)[:, None] + 0.5) / k * np.arange(1, min(k, 9))) * 1.5
+    number = np.arange(1, min(k, 9))
+    cosines = np.cos(np.pi * (np.arange(k)[:, None] + 0.5) / k * number) * 3 / 2.0**number
     pixels = list(np.ndindex(height, width))  # as they are visited
     inputs = {
         (i, j): np.concatenate(
