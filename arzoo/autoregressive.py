@@ -41,7 +41,10 @@ class Autoregressive(Model):
     """
 
     site_axes: tuple[int, ...] = ()
-    """Axes of the event that one site spans: () for scalars, (0,) for the channels of a pixel."""
+    """Axes of the event that one site spans: () for scalars, (0,) for the channels of a pixel.
+
+    A family sets them, or a model when it is built.
+    """
 
     @property
     def num_members(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 import torch.distributions as td
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from arzoo.distributions import Categorical
 
@@ -20,6 +20,10 @@ _LOG_SCALES = (-7.0, 30.0)
 
 _HALF_GRAIN = 2.0**-25
 """Of uniform numbers in float32, of which 0 is one: each stands for what is around it, not for the end of all."""
+
+
+_START_SCALE = 0.1
+"""Of the weights of a last layer."""
 
 
 def _outputs_per_component(num_channels: int) -> int:
@@ -43,6 +47,24 @@ def spread_mixture(num_channels: int, num_mixtures: int) -> Tensor:
     where.copy_(means)
     log_scales.fill_(-math.log(num_mixtures + 1))
     return bias
+
+
+class MixtureLinear(nn.Linear):
+    """The last layer of a network, from features (..., in_features) to parameters (..., num_mixture_outputs).
+
+    It computes in the dtype of its weights under autocast too: bfloat16 cannot tell levels apart.  It starts spread
+    evenly, with small weights, so that the mixtures of different sites are alike.
+    """
+
+    def __init__(self, in_features: int, num_channels: int, num_mixtures: int) -> None:
+        super().__init__(in_features, num_mixture_outputs(num_channels, num_mixtures))
+        with torch.no_grad():
+            self.weight.mul_(_START_SCALE)
+            self.bias.copy_(spread_mixture(num_channels, num_mixtures))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.to(self.weight.dtype))
 
 
 def _split(parameters: Tensor, num_channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

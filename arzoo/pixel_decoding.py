@@ -94,7 +94,9 @@ class RowConv:
 
 
 class PixelLinear:
-    """A masked 1x1 convolution, a colour group of a pixel at a time; a first feature of ones carries the bias.
+    """A masked 1x1 convolution, a colour group of a pixel at a time, or a linear layer with one group.
+
+    A first feature of ones carries the bias.
 
     Attributes:
         weight: For each group what its outputs weigh of `seen`.
@@ -103,7 +105,7 @@ class PixelLinear:
     """
 
     def __init__(
-        self, conv: MaskedConv2d | WindowConv2d | LevelSoftmax | nn.Conv2d, num_samples: int, num_groups: int = 1
+        self, conv: MaskedConv2d | WindowConv2d | LevelSoftmax | nn.Linear, num_samples: int, num_groups: int = 1
     ) -> None:
         weight = conv.masked_weight() if isinstance(conv, MaskedConv2d | WindowConv2d | LevelSoftmax) else conv.weight
         assert conv.bias is not None

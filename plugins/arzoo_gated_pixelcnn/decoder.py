@@ -165,7 +165,7 @@ class GatedPixelCNNDecoder(arzoo.Decoder):
         self._advance()
         outputs = self._output(self._group).t()  # (B, 1 or K or those of a mixture)
         if self._model.config.num_mixtures is not None:
-            return LogisticMixture(outputs, self._model.config.event_shape[0], self._model.levels)
+            return LogisticMixture(outputs.float(), self._model.config.event_shape[0], self._model.levels)
         return Bernoulli(outputs[:, 0]) if self._model.levels == 2 else Categorical(outputs)
 
     def append(self, value: Tensor) -> None:

@@ -39,14 +39,13 @@ from arzoo.levels import (
     level_output,
     start_at_marginals,
 )
-from arzoo.logistic_mixture import LogisticMixture, num_mixture_outputs, spread_mixture
+from arzoo.logistic_mixture import LogisticMixture, MixtureLinear
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedConv2d, WindowConv2d, group_mask
 
 from .decoder import GatedPixelCNNDecoder
 
 _FIRST_REACH = 3  # of the 7x7 kernels of the first layer
-_OUTPUT_SCALE = 0.1  # of the weights that set mixtures of different pixels apart, at the start
 _MAP = "map"
 
 
@@ -193,21 +192,6 @@ class GatedLayer(nn.Module):
         return _gate(v, 1), residual if self.first else h + residual, self.skip(y)
 
 
-class MixtureOutput(nn.Conv2d):
-    """The 1x1 convolution to the parameters of logistic mixtures, in the precision of its weights; starts spread."""
-
-    def __init__(self, in_channels: int, num_colours: int, num_mixtures: int) -> None:
-        super().__init__(in_channels, num_mixture_outputs(num_colours, num_mixtures), 1)
-        assert self.bias is not None
-        with torch.no_grad():
-            self.weight.mul_(_OUTPUT_SCALE)
-            self.bias.copy_(spread_mixture(num_colours, num_mixtures))
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 cannot tell levels apart
-            return super().forward(x.to(self.weight.dtype))
-
-
 class GatedPixelCNN(arzoo.Autoregressive):
     """Images (C, H, W) of K levels, pixels row by row; one site a colour of a pixel, R before G before B, or a pixel.
 
@@ -235,12 +219,12 @@ class GatedPixelCNN(arzoo.Autoregressive):
             for index in range(config.num_layers + 1)
         )
         self.head = MaskedConv2d(h, config.head_size, 1, include_self=True, num_groups=config.num_groups)
-        self.output: MaskedConv2d | LevelSoftmax | MixtureOutput
+        self.output: MaskedConv2d | LevelSoftmax | MixtureLinear
         if config.num_mixtures is None:
             self.output = level_output(config.head_size, colours, self.levels)
         else:
             self.site_axes = (0,)
-            self.output = MixtureOutput(config.head_size, colours, config.num_mixtures)
+            self.output = MixtureLinear(config.head_size, colours, config.num_mixtures)
 
     @classmethod
     def tiny_configs(cls) -> Sequence[GatedPixelCNNConfig]:
@@ -277,7 +261,7 @@ class GatedPixelCNN(arzoo.Autoregressive):
     def initialize(self, x: Tensor, context: Context = None) -> None:
         """Starts from the marginal distribution of the levels of each colour; a mixture starts spread over them."""
         x = self.check_events(x)
-        if not isinstance(self.output, MixtureOutput):
+        if not isinstance(self.output, MixtureLinear):
             start_at_marginals(self.output, x, self.levels)
 
     # ---- context
@@ -340,7 +324,7 @@ class GatedPixelCNN(arzoo.Autoregressive):
             conditions: Shape (B, n, H, W) or (B, n, 1, 1).
 
         Returns:
-            Shape (B, C, H, W) of two levels, (B, C K, H, W) of K, (B, outputs, H, W) of mixtures.
+            Shape (B, C, H, W) of two levels, (B, C K, H, W) of K, (B, H, W, outputs) of mixtures.
         """
         v = h = inputs
         skips: Tensor | None = None
@@ -348,14 +332,16 @@ class GatedPixelCNN(arzoo.Autoregressive):
             v, h, skip = layer(v, h, conditions)
             skips = skip if skips is None else skips + skip
         assert skips is not None
-        return self.output(self.head(skips.relu()).relu())  # type: ignore[no-any-return]
+        x = self.head(skips.relu()).relu()
+        outputs: Tensor = self.output(x if self.config.num_mixtures is None else x.permute(0, 2, 3, 1))
+        return outputs
 
     def conditionals(self, x: Tensor, context: NamedContext = None, member: int = 0) -> Distribution:
         inputs = F.embedding(x.permute(0, 2, 3, 1), self.features).flatten(3).permute(0, 3, 1, 2)  # channels last
         outputs = self.logits(inputs, self.conditions(context))
         if self.config.num_mixtures is None:
             return level_distribution(outputs, self.levels)
-        return LogisticMixture(outputs.permute(0, 2, 3, 1).float(), self.config.event_shape[0], self.levels)
+        return LogisticMixture(outputs.float(), self.config.event_shape[0], self.levels)
 
     def noise(self, num_examples: int, generator: torch.Generator | None = None) -> Tensor | None:
         """A uniform number an example, shape (B,), which decides whether its class is hidden."""

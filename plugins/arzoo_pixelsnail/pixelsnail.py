@@ -26,7 +26,7 @@ from torch.distributions import Distribution, Independent
 import arzoo
 from arzoo.distributions import Bernoulli
 from arzoo.levels import ImageConfig, level_features
-from arzoo.logistic_mixture import LogisticMixture, num_mixture_outputs, spread_mixture
+from arzoo.logistic_mixture import LogisticMixture, MixtureLinear
 from arzoo.model import Context, NamedContext
 from arzoo.nn import MaskedConv2d, WindowConv2d
 
@@ -200,11 +200,13 @@ class PixelSNAIL(arzoo.Autoregressive):
         in_size = channels * self.features.shape[1] + 2
         self.first = MaskedConv2d(in_size, config.hidden_size, config.first_kernel_size, include_self=False)
         self.blocks = nn.ModuleList(Block(config, in_size) for _ in range(config.num_blocks))
-        outputs = 1 if self.binary else num_mixture_outputs(channels, config.num_mixtures)
-        self.output = nn.Linear(config.hidden_size, outputs)
-        with torch.no_grad():
-            self.output.weight.mul_(0.1)
-            self.output.bias.copy_(torch.zeros(1) if self.binary else spread_mixture(channels, config.num_mixtures))
+        self.output: nn.Linear
+        if self.binary:
+            self.output = nn.Linear(config.hidden_size, 1)
+            with torch.no_grad():
+                self.output.weight.mul_(0.1)
+        else:
+            self.output = MixtureLinear(config.hidden_size, channels, config.num_mixtures)
 
     @classmethod
     def tiny_configs(cls) -> Sequence[PixelSNAILConfig]:
@@ -253,7 +255,7 @@ class PixelSNAIL(arzoo.Autoregressive):
 
     def distribution(self, x: Tensor) -> Distribution:
         """Of features (..., h), batch_shape (...), event_shape (C,)."""
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 cannot tell levels apart
+        with torch.autocast(x.device.type, enabled=False):
             outputs = self.output(F.elu(x.to(self.output.weight.dtype))).float()
         if self.binary:
             return Independent(Bernoulli(outputs), 1, validate_args=False)
