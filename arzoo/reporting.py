@@ -26,7 +26,7 @@ class Report:
 
     def __init__(self, setup: dict[str, Any], done: int, steps: int, unit: str, visible: bool) -> None:
         console = Console(file=sys.stderr, quiet=not visible)
-        console.print(", ".join(f"{name} {value}" for name, value in setup.items()), highlight=False)
+        console.print(", ".join(f"{name} {value}" for name, value in setup.items()), highlight=False, soft_wrap=True)
         if done:
             console.print(f"goes on after step {done}/{steps}", highlight=False)
         self._console, self._steps, self._unit = console, steps, unit

@@ -206,7 +206,7 @@ def details_table(details: Mapping[str, Mapping[str, Any] | None]) -> Renderable
 
 def _value_text(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {item}" for name, item in value.items())
+        return ", ".join(f"{name}: {item}" for name, item in value.items())
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return f"{value:,}" if type(value) is int else "" if value is None else str(value)

@@ -173,7 +173,7 @@ def test_info_says_all_about_a_checkpoint_a_family_and_a_data_set(checkpoint: Pa
     assert re.search(r"hidden_size +2\n", re.sub(" +\n", "\n", output("info", NAME)))
     family = output("info", "nade")
     assert "NADE: The Neural Autoregressive Distribution Estimator" in family
-    assert re.search(r"hidden_size +type int, default 500, meaning Units H of the one", family) and NAME in family
+    assert re.search(r"hidden_size +type: int, default: 500, meaning: Units H of the one", family) and NAME in family
     data = output("info", "binarized_mnist")
     assert "(1, 28, 28)" in data and "cc-by-sa-3.0" in data and "Larochelle" in data
 
@@ -276,6 +276,11 @@ def test_a_receptive_field_is_drawn_and_counted(checkpoint: Path) -> None:
     facts = json.loads(output("info", NAME, "--receptive-field", "field.png", "--json"))
     assert facts["pixels_before"] == 406 and facts["picture"] == "field.png"
     assert "must end in .png" in refusal("info", NAME, "--receptive-field", "field.jpg")
+    text = refusal("info", "pixelcnn", "--receptive-field", "field.png")
+    assert "pixelcnn is a family" in text and "pixelcnn-binarized_mnist" in text
+    assert "give a checkpoint: the folder of a training" in refusal(
+        "info", "image_transformer", "--receptive-field", "field.png"
+    )
 
 
 @pytest.mark.parametrize("command", [["sample"], ["complete"], ["map"], ["eval"], ["verify"]])
