@@ -25,7 +25,8 @@ def model_context(model: Model, context: dict[str, Tensor] | None) -> Context:
     names, there = model.context_names, context or {}
     missing = [name for name in names if name not in there]
     if missing:
-        raise ValueError(f"this {model.family} is conditioned on {', '.join(missing)}, which the data set lacks")
+        has = f"it has {', '.join(there)}" if there else "it has no context"
+        raise ValueError(f"this {model.family} is conditioned on {', '.join(missing)}, which the data set lacks; {has}")
     return {name: there[name] for name in names} or None
 
 

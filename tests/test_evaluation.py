@@ -156,5 +156,5 @@ def test_data_of_another_kind_are_refused() -> None:
     with pytest.raises(ValueError, match=r"the model is for events \(6,\) with 2 categories, the data set bits has"):
         arzoo.evaluate(other, data(20))
     labelled = testing.random_model(toys.Labelled, toys.LabelledConfig(event_shape=(5,)))
-    with pytest.raises(ValueError, match="conditioned on label, which the data set lacks"):
+    with pytest.raises(ValueError, match="conditioned on label, which the data set lacks; it has no context"):
         arzoo.evaluate(labelled, data(20))
