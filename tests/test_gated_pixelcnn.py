@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from arzoo_gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
-from arzoo_gated_pixelcnn.gated_pixelcnn import GatedLayer, _gate
+from arzoo_gated_pixelcnn.layers import GatedLayer, gate
 from torch import Tensor, nn
 
 import arzoo
@@ -260,7 +260,7 @@ def test_the_gate_has_the_gradient_that_autograd_finds(x: Tensor, groups: int) -
     x = x.double().requires_grad_()
     f, g = x.unflatten(1, (groups, 2, -1)).unbind(2)
     truth = (f.tanh() * g.sigmoid()).flatten(1, 2)
-    ours = _gate(x, groups)
+    ours = gate(x, groups)
     torch.testing.assert_close(ours, truth)
     weight = torch.randn_like(truth)
     found = [torch.autograd.grad((y * weight).sum(), x)[0] for y in (ours, truth)]

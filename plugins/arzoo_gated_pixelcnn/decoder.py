@@ -22,7 +22,8 @@ from arzoo.logistic_mixture import LogisticMixture
 from arzoo.pixel_decoding import PixelLinear
 
 if TYPE_CHECKING:
-    from .gated_pixelcnn import GatedLayer, GatedPixelCNN
+    from .gated_pixelcnn import GatedPixelCNN
+    from .layers import GatedLayer
 
 
 class _Rows:
