@@ -357,7 +357,7 @@ def seen(model: Any) -> Tensor:
     """Whether the logits of site i move when site j is changed, (D, D), row i."""
     dims = model.config.dims
     x = events(model, 1).expand(dims, *model.config.event_shape)
-    other = x.flatten(1) + torch.eye(dims, dtype=torch.long)
+    other = x.flatten(1) + torch.eye(dims, dtype=torch.long) * (model.config.num_categories // 2)
     before = model.conditionals(x).logits.view(dims, dims, -1)
     after = model.conditionals((other % model.config.num_categories).view(x.shape)).logits.view(dims, dims, -1)
     return (before != after).any(2).t()
