@@ -66,6 +66,9 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     if name in folders:
         return folders[name]
     hints = [did_you_mean(name, folders)]
+    if name in registry.list_families():
+        trained = [checkpoint for checkpoint in folders if checkpoint.startswith(f"{name}-")]
+        hints = [f"it is a family, and has {', '.join(trained) or 'none'}"]
     if Path(name).is_dir():
         hints.append(f"for the folder of this name, write {'./' + name!r}")
     for plugin in registry.list_plugins():

@@ -277,10 +277,9 @@ def test_a_receptive_field_is_drawn_and_counted(checkpoint: Path) -> None:
     assert facts["pixels_before"] == 406 and facts["picture"] == "field.png"
     assert "must end in .png" in refusal("info", NAME, "--receptive-field", "field.jpg")
     text = refusal("info", "pixelcnn", "--receptive-field", "field.png")
-    assert "pixelcnn is a family" in text and "pixelcnn-binarized_mnist" in text
-    assert "give a checkpoint: the folder of a training" in refusal(
-        "info", "image_transformer", "--receptive-field", "field.png"
-    )
+    assert "no checkpoint 'pixelcnn' is installed; it is a family, and has" in text
+    assert "pixelcnn-binarized_mnist" in text and "gated_pixelcnn-binarized_mnist" not in text
+    assert "it is a family, and has none" in refusal("sample", "image_transformer")
 
 
 @pytest.mark.parametrize("command", [["sample"], ["complete"], ["map"], ["eval"], ["verify"]])

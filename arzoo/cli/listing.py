@@ -107,15 +107,9 @@ def info(
 
 
 def _draw_receptive_field(name: str, revision: str | None, output: Path, as_json: bool) -> None:
-    from arzoo import checkpoints, hub, registry
+    from arzoo import hub
 
     console.check_output(output, ".png")
-    if name in registry.list_families() and name not in registry.checkpoint_folders():
-        trained = [info.name for info in checkpoints.list_checkpoints() if info.family == name]
-        raise ValueError(
-            f"{name} is a family, and what a pixel depends on is up to the weights; give a checkpoint:"
-            f" {', '.join(trained) or 'the folder of a training'}"
-        )
     folder = hub.locate(name, revision=revision, files=hub.MODEL)
 
     import arzoo

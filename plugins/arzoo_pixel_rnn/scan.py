@@ -49,7 +49,7 @@ class _Scan(torch.autograd.Function):
         size = weight.shape[2]
         g_gates, g_weight = torch.zeros_like(acts), torch.zeros_like(weight)
         from_right, from_cell = torch.zeros_like(hs[0]), torch.zeros_like(cs[0])  # what the next step sends back
-        kernels = weight.mT.unbind(1)
+        kernels, g_kernels = weight.mT.unbind(1), g_weight.unbind(1)
         for t in reversed(range(len(acts))):
             low, high = ctx.spans[t]
             i, f, o, g = acts[t, :, low:high].split(size, -1)
@@ -65,7 +65,7 @@ class _Scan(torch.autograd.Function):
             torch.mul(g_c, f, out=from_cell[:, low:high])
             from_right.zero_()
             flat = g_gates[t, :, low:high].flatten(1, 2)
-            for kernel, g_kernel, shift in zip(kernels, g_weight.unbind(1), ctx.shifts, strict=True):
+            for kernel, g_kernel, shift in zip(kernels, g_kernels, ctx.shifts, strict=True):
                 seen = slice(low + 1 + shift, high + 1 + shift)
                 from_right[:, seen].flatten(1, 2).baddbmm_(flat, kernel)
                 g_kernel.baddbmm_(hs[t, :, seen].flatten(1, 2).mT, flat)

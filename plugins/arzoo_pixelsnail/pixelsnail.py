@@ -255,7 +255,7 @@ class PixelSNAIL(arzoo.Autoregressive):
 
     def distribution(self, x: Tensor) -> Distribution:
         """Of features (..., h), batch_shape (...), event_shape (C,)."""
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(x.device.type, enabled=False):  # what enters the last layer is float32 too
             outputs = self.output(F.elu(x.to(self.output.weight.dtype))).float()
         if self.binary:
             return Independent(Bernoulli(outputs), 1, validate_args=False)
