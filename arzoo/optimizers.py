@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from arzoo.model import Model
+from arzoo.muon import Muon
 from arzoo.recipe import TrainConfig
 
 
 class Optimizer:
     """Updates every parameter by AdamW, or by Muon if its name matches one of the recipe's patterns.
 
-    Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) steps along the nearest orthogonal matrix to
-    the momentum.  It takes a weight as the matrix (outputs, all else), and its steps have the size of AdamW's (Liu et
-    al. 2025, https://arxiv.org/abs/2502.16982, section 2.2), so one learning rate serves both.
+    Muon takes a weight as the matrix (outputs, all else).  Its steps have the size of AdamW's, so one learning rate
+    serves both.
 
     Raises:
         ValueError: A pattern matches no matrix of the model.
@@ -38,8 +38,7 @@ class Optimizer:
             adamw = torch.optim.AdamW(others, config.lr, betas=config.betas, weight_decay=decay, fused=True)
             self._optimizers.append(adamw)
         if matrices:
-            muon = torch.optim.Muon(matrices.values(), config.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-            self._optimizers.append(muon)
+            self._optimizers.append(Muon(matrices.values(), config.lr, decay))
 
     def step(self, lr: float) -> None:
         """One update at this learning rate from the gradients that are there, which are then gone."""
