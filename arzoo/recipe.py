@@ -145,13 +145,18 @@ class Recipe:
         return registry.create_model(self.family, {**fixed, **self.model})
 
     def what_must_stay(self) -> dict[str, Any]:
-        """What two calls that train one model must agree on, for JSON: all but how long, and what others published."""
+        """What two calls that train one model must agree on, for JSON.
+
+        That is all but how long, in which precision, and what others published.
+        """
         facts: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         del facts["published"]
         if self.train is None:
             del facts["train"]
         else:
-            del facts["fit"], facts["train"]["steps"], facts["train"]["patience"]
+            del facts["fit"]
+            for name in ("steps", "patience", "precision"):
+                del facts["train"][name]
         return facts
 
 

@@ -9,6 +9,7 @@ themselves.
 import math
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
     """Trains a model and writes its checkpoint folder; goes on where an earlier call was stopped.
 
     A finished run goes on too where the recipe now asks for more steps: the learning rate takes up the longer schedule.
+    The precision may change with the machine as well.
     So does a checkpoint without the state of its training, as those that are published: from its weights, with new
     moments of the optimiser; metrics.json then names the update behind them, `restarted_at`.
     A recipe with a table `fit` in place of `train` solves for the weights instead; see `arzoo.fitting`.
@@ -75,6 +77,8 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
         run.reset_average()
     elif run.step == run.restarted_at:  # the weights are what others must be better than
         run.evaluate(held_out)
+    if config.precision == "bfloat16" and run.is_main:
+        _warn_of_emulation(accelerator.device)
     wrapped = accelerator.prepare(model)
 
     with Report(run.setup(), run.step, config.steps, data.spec.unit, run.is_main) as report:
@@ -110,6 +114,30 @@ def _check_launch(accelerator: Accelerator) -> None:
         raise ValueError(
             f"{asked} processes were asked for, but accelerate started one; on CPUs launch with"
             " ACCELERATE_USE_CPU=true torchrun --nproc-per-node N -m arzoo train RECIPE (or unset MASTER_ADDR)"
+        )
+
+
+def bfloat16_slowdown(device: torch.device) -> float:
+    """How many times as long a product of matrices takes in bfloat16 as in float32; below 1 where it is faster."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        matrix, times = torch.ones(256, 256, dtype=dtype, device=device), []
+        for _ in range(3):
+            started = time.perf_counter()
+            (matrix @ matrix).sum().item()  # waits for the device
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    return seconds(torch.bfloat16) / seconds(torch.float32)
+
+
+def _warn_of_emulation(device: torch.device) -> None:
+    slowdown = bfloat16_slowdown(device)
+    if slowdown > 2:
+        warnings.warn(
+            f"bfloat16 is {slowdown:.0f} times as slow as float32 on this machine, which has no instructions for it;"
+            ' precision = "float32" in the recipe, in the middle of a run too, trains faster',
+            stacklevel=3,
         )
 
 

@@ -395,6 +395,27 @@ def test_a_finished_run_goes_on_where_the_recipe_asks_for_more_steps(dots: Path)
     assert [record["step"] for record in curve(dots / "run")] == list(range(1, 51))
 
 
+def test_where_bfloat16_is_slow_training_says_so_and_goes_on_in_float32(
+    dots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "bfloat16_slowdown", lambda device: 31.4)
+    with pytest.warns(UserWarning, match='bfloat16 is 31 times as slow as float32 .* precision = "float32" in the rec'):
+        training.train(recipe(dots, steps=20, precision="bfloat16"), dots / "run")
+    training.train(recipe(dots, steps=30), dots / "run")
+    assert [record["step"] for record in curve(dots / "run")] == list(range(1, 31))
+    assert facts_of(dots / "run")["precision"] == "float32"
+
+
+def test_where_bfloat16_is_fast_training_says_nothing(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "bfloat16_slowdown", lambda device: 0.5)
+    training.train(recipe(dots, steps=2, precision="bfloat16"), dots / "run")
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() != "AVX2", reason="a processor that may have bfloat16")
+def test_bfloat16_is_slow_on_processors_without_it() -> None:
+    assert training.bfloat16_slowdown(torch.device("cpu")) > 2
+
+
 def without_state(dots: Path) -> Path:
     """The folder of a finished training as it is published: with its recipe, without its state."""
     directory = training.train(recipe(dots), dots / "run")
@@ -690,4 +711,4 @@ def test_what_must_stay_between_two_calls(dots: Path) -> None:
         "fit": {"seed": 3},
     }
     assert trains.what_must_stay().keys() == {"family", "dataset", "model", "train"}
-    assert not {"steps", "patience"} & trains.what_must_stay()["train"].keys()
+    assert not {"steps", "patience", "precision"} & trains.what_must_stay()["train"].keys()
