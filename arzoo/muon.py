@@ -32,25 +32,26 @@ class Muon(torch.optim.Optimizer):
     """Muon with Nesterov's momentum; its steps have the size of AdamW's (Liu et al. 2025, arXiv:2502.16982, eq. 4).
 
     Arguments:
-        matrices: Parameters, shape (N, M) each.
+        weights: Parameters of two dimensions or more, each of which is taken as the matrix (outputs, all else).
         lr: Learning rate.
         weight_decay: Decoupled from the gradient: a step shrinks weights by lr * weight_decay.
     """
 
-    def __init__(self, matrices: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
-        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
+    def __init__(self, weights: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
+        super().__init__(weights, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
-        """One update from the gradients; matrices without one stay."""
+        """One update from the gradients; weights without one stay."""
         for group in self.param_groups:
-            for matrix in group["params"]:
-                if matrix.grad is None:
+            for weight in group["params"]:
+                if weight.grad is None:
                     continue
-                state = self.state[matrix]
+                state = self.state[weight]
                 if not state:
-                    state["momentum_buffer"] = torch.zeros_like(matrix)
-                momentum = state["momentum_buffer"].lerp_(matrix.grad, 1 - _MOMENTUM)
-                update = orthogonalize(matrix.grad.lerp(momentum, _MOMENTUM))
-                matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix.add_(update, alpha=-group["lr"] * 0.2 * math.sqrt(max(matrix.shape)))
+                    state["momentum_buffer"] = torch.zeros_like(weight)
+                momentum = state["momentum_buffer"].lerp_(weight.grad, 1 - _MOMENTUM)
+                matrix = weight.grad.lerp(momentum, _MOMENTUM).flatten(1)
+                size = 0.2 * math.sqrt(max(matrix.shape))
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.add_(orthogonalize(matrix).view_as(weight), alpha=-group["lr"] * size)

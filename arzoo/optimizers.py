@@ -3,7 +3,7 @@
 from fnmatch import fnmatch
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from arzoo.model import Model
 from arzoo.muon import Muon
@@ -13,24 +13,22 @@ from arzoo.recipe import TrainConfig
 class Optimizer:
     """Updates every parameter by AdamW, or by Muon if its name matches one of the recipe's patterns.
 
-    Muon takes a weight as the matrix (outputs, all else).  Its steps have the size of AdamW's, so one learning rate
-    serves both.
+    One learning rate serves both; see `arzoo.muon`.
 
     Raises:
-        ValueError: A pattern matches no matrix of the model.
+        ValueError: A pattern matches no weight of two dimensions or more.
     """
 
     def __init__(self, model: Model, config: TrainConfig) -> None:
         self._parameters = dict(model.named_parameters())
-        matrices = {
-            name: nn.Parameter(value.detach().flatten(1))  # shares memory with the weight
+        matrices = [
+            name
             for name, value in self._parameters.items()
             if value.dim() >= 2 and any(fnmatch(name, pattern) for pattern in config.muon)
-        }
+        ]
         for pattern in config.muon:
             if not any(fnmatch(name, pattern) for name in matrices):
                 raise ValueError(f"muon names {pattern!r}, which matches no matrix of {model.family}")
-        self._updated = {name: matrices.get(name, value) for name, value in self._parameters.items()}
         others = [value for name, value in self._parameters.items() if name not in matrices]
         decay = config.weight_decay
         self._optimizers: list[torch.optim.Optimizer] = []
@@ -38,27 +36,22 @@ class Optimizer:
             adamw = torch.optim.AdamW(others, config.lr, betas=config.betas, weight_decay=decay, fused=True)
             self._optimizers.append(adamw)
         if matrices:
-            self._optimizers.append(Muon(matrices.values(), config.lr, decay))
+            self._optimizers.append(Muon([self._parameters[name] for name in matrices], config.lr, decay))
 
     def step(self, lr: float) -> None:
         """One update at this learning rate from the gradients that are there, which are then gone."""
-        for name, value in self._updated.items():
-            original = self._parameters[name]
-            if value is not original:
-                value.grad = None if original.grad is None else original.grad.flatten(1)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
             optimizer.step()
-        for value in (*self._updated.values(), *self._parameters.values()):
-            value.grad = None
+            optimizer.zero_grad()
 
     def state(self) -> dict[str, Tensor]:
         """What the next step depends on, besides weights and gradients: "NAME.KEY" -> tensor."""
         return {
             f"{name}.{key}": moment
             for optimizer in self._optimizers
-            for name, value in self._updated.items()
+            for name, value in self._parameters.items()
             for key, moment in optimizer.state.get(value, {}).items()
         }
 
@@ -66,7 +59,7 @@ class Optimizer:
         """The inverse of `state`."""
         for optimizer in self._optimizers:
             mine = {id(value) for group in optimizer.param_groups for value in group["params"]}
-            for name, value in self._updated.items():
+            for name, value in self._parameters.items():
                 if id(value) in mine:
                     moments = {
                         key.removeprefix(f"{name}."): moment

@@ -38,6 +38,17 @@ def test_steps_are_those_of_torch_but_for_its_bfloat16(shape: tuple[int, int]) -
     torch.testing.assert_close(mine, theirs, rtol=0.0, atol=0.01)
 
 
+def test_a_kernel_is_taken_as_the_matrix_of_outputs_and_all_else() -> None:
+    generator = torch.Generator().manual_seed(2)
+    kernel = nn.Parameter(torch.randn(4, 3, 2, 5, generator=generator).to(memory_format=torch.channels_last))
+    matrix = nn.Parameter(kernel.detach().flatten(1))
+    kernel.grad = torch.randn(kernel.shape, generator=generator)
+    matrix.grad = kernel.grad.flatten(1)
+    for weight in (kernel, matrix):
+        Muon([weight], lr=0.1, weight_decay=0.3).step()
+    assert kernel.flatten(1).equal(matrix)
+
+
 def test_a_matrix_without_a_gradient_stays() -> None:
     matrix = nn.Parameter(torch.ones(2, 3))
     Muon([matrix], lr=0.1, weight_decay=0.3).step()

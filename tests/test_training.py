@@ -358,8 +358,7 @@ def torchrun(folder: Path, processes: int, directory: Path) -> None:
 
 @pytest.mark.parametrize("masks", [1, 3])
 def test_two_processes_train_the_same_model_as_one(dots: Path, masks: int) -> None:
-    # Muon raises small singular values, and what rounding left of none, some hundred times.
-    (dots / "made.toml").write_text(MADE.replace("num_masks = 3", f"num_masks = {masks}").replace("muon", "# muon"))
+    (dots / "made.toml").write_text(MADE.replace("num_masks = 3", f"num_masks = {masks}"))
     training.train(recipe(dots), dots / "one")
     torchrun(dots, 2, dots / "two")
     one, two = losses(dots / "one"), losses(dots / "two")
