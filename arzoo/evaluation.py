@@ -83,7 +83,8 @@ def evaluate(
         for block in indices.split(_VIEW_BLOCK):
             # A random view is drawn for a block, so that neither batches nor processes change what is measured.
             x, context = data.batch(block, torch.Generator().manual_seed(int(block[0])))
-            for rows in torch.arange(len(block))[rank::world].split(batch_size):
+            mine = torch.arange(len(block))[rank::world]
+            for rows in mine.split(batch_size) if len(mine) else ():
                 parts = {name: value[rows].to(device) for name, value in (context or {}).items()}
                 measure = model.log_prob if data.spec.unit == "nats" else model.bits_per_dim
                 measured = measure(x[rows].to(device), model_context(model, parts)).cpu().double()

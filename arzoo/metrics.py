@@ -58,12 +58,12 @@ class Training:
     """What a card says of a training, or of a fit, which has no precision and no updates.
 
     Attributes:
-        hardware: Of each process.
-        processes, threads: How many, and threads of each process.
+        hardware: Of each process, in the last call that trained.
+        processes, threads: How many, and threads of each process, in that call.
         torch: Its version.
         examples: Seen in all updates, or fitted to.
         seconds, cpu_seconds: On the clock, and of the processor in the main process.
-        precision: Of the passes.
+        precision: Of the passes; of all calls in turn, if it changed: "bfloat16, then float32".
         steps, best_step: Updates made, and those behind the weights that were kept.
         flops: Floating-point operations of an example in an update, as `arzoo.provenance.training_flops` counts them.
         restarted_at: Updates behind the weights from which alone training last went on, with new moments of the

@@ -16,7 +16,7 @@ _MOMENTUM = 0.95
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
-    """The matrix (N, M) with singular values of about 1, between 0.7 and 1.2 but for the tiniest, in float32."""
+    """The matrix (N, M) with singular values of about 1, in float32: 0.68 to 1.2, but below 0.3 % of the norm less."""
     x = matrix.float()
     if len(x) > x.shape[1]:
         return orthogonalize(x.T).T

@@ -50,10 +50,14 @@ class Run:
         self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
         self.curve: list[dict[str, Any]] = []
         self.restarted_at: int | None = None
+        self.precision: str = config.precision
         self.losses: list[float] = []
         """Of the steps since the curve's last record."""
         self.order: tuple[int, Tensor] = (-1, torch.empty(0))
         self._resume()
+        if not self.precision.endswith(config.precision):
+            self.precision += f", then {config.precision}"
+        self._check_processes()
 
     @property
     def exhausted(self) -> bool:
@@ -62,7 +66,7 @@ class Run:
 
     def setup(self) -> dict[str, Any]:
         """The effective set-up, for people and for metrics.json."""
-        return {**provenance.setup(self.model, self.accelerator), "precision": self.config.precision}
+        return {**provenance.setup(self.model, self.accelerator), "precision": self.precision}
 
     # ---- weights
 
@@ -121,6 +125,7 @@ class Run:
             "best_step": self.best_step,
             "worse": self.worse,
             "restarted_at": self.restarted_at,
+            "precision": self.precision,
             "losses": self.losses,
         }
         with replacing(self.directory / "curve.jsonl") as path:
@@ -184,7 +189,17 @@ class Run:
         self.model.load_state_dict(found.state_dict())
         self.reset_average()
         self.seconds, self.cpu_seconds = told.seconds, told.cpu_seconds
+        self.precision = told.precision or self.precision
         self._read_curve()
+
+    def _check_processes(self) -> None:
+        """Refuses processes that found different states, lest each train something else."""
+        steps = self.accelerator.gather(torch.tensor([self.step], device=self.accelerator.device)).tolist()
+        if len(set(steps)) > 1:
+            raise ValueError(
+                f"processes would go on after different steps, {sorted(set(steps))}: not all of them see the same"
+                f" {self.directory}; put it where all do"
+            )
 
     def _restore(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         def part(prefix: str) -> dict[str, Tensor]:

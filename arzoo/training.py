@@ -1,9 +1,9 @@
 """Training: one function on accelerate, on any number of processes, that may be killed at any moment.
 
 Everything random in a step follows from the seed and the step's number, for the whole batch, before it is split
-between processes.  So there is no random state to keep: N processes train the same model as one, and a run that was
-killed and started again ends with the same weights: bit for bit on CPUs, on GPUs as far as their kernels repeat
-themselves.
+between processes.  So there is no random state to keep: N processes train the same model as one, but for what dropout
+drops, and a run that was killed and started again ends with the same weights: bit for bit on CPUs, on GPUs as far as
+their kernels repeat themselves.
 """
 
 import math
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
 from torch import Tensor
 
 from arzoo.data import TensorData, epoch_order
@@ -52,8 +52,10 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
     """
     directory = Path(directory)
     config = recipe.train
-    # The precision of accelerate is fixed by the first training of a process; ours is the recipe's.
-    accelerator = Accelerator(mixed_precision="no")
+    # The precision of accelerate is fixed by the first training of a process; ours is the recipe's.  Buffers are the
+    # same everywhere from the start: masks, and what else follows from the config.
+    no_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
+    accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[no_buffers])
     world = accelerator.num_processes
     _check_launch(accelerator)
     if config is None:
@@ -135,7 +137,7 @@ def _warn_of_emulation(device: torch.device) -> None:
     slowdown = bfloat16_slowdown(device)
     if slowdown > 2:
         warnings.warn(
-            f"bfloat16 is {slowdown:.0f} times as slow as float32 on this machine, which has no instructions for it;"
+            f"bfloat16 is {slowdown:.0f} times as slow as float32 on this machine, which seems to emulate it;"
             ' precision = "float32" in the recipe, in the middle of a run too, trains faster',
             stacklevel=3,
         )
@@ -184,14 +186,14 @@ def _step(run: Run, wrapped: torch.nn.Module, data: TensorData) -> float:
     torch.manual_seed(int(torch.randint(2**62, (), generator=seeded(config.seed, run.step, accelerator.process_index))))
     with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         loss = wrapped(x, context, noise).mean()
-    if not math.isfinite(loss.item()):
-        raise ValueError(f"the loss of step {run.step} is {loss.item()}; lower lr or set grad_clip in the recipe")
+    nats = accelerator.reduce(loss.detach().double(), "mean")
+    if not math.isfinite(nats):  # in all processes, of which none waits for another that is gone
+        raise ValueError(f"the loss of step {run.step} is {float(nats)}; lower lr or set grad_clip in the recipe")
     accelerator.backward(loss)
     if config.grad_clip is not None:
         torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.grad_clip)
     run.optimizer.step(learning_rate(config, run.step))
     run.update_average()
-    nats = accelerator.reduce(loss.detach().double(), "mean")
     if data.spec.unit == "perplexity":  # of the batch, where all words count the same, whatever the document
         words = accelerator.reduce((x >= 0).flatten(1).sum(1).double().mean(), "mean")
         return float((nats / words).exp())

@@ -356,6 +356,18 @@ def torchrun(folder: Path, processes: int, directory: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_processes_that_see_different_states_are_refused(dots: Path) -> None:
+    training.train(recipe(dots, steps=20), dots / "run0")
+    train = "import os; from arzoo.recipe import load_recipe; from arzoo.training import train; "
+    (dots / "worker.py").write_text(train + "train(load_recipe('made.toml'), 'run' + os.environ['RANK'])")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "worker.py"]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(command, cwd=dots, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "ValueError: processes would go on after different steps, [0, 20]: not all of them see the" in done.stderr
+    assert not (dots / "run1").exists()
+
+
 @pytest.mark.parametrize("masks", [1, 3])
 def test_two_processes_train_the_same_model_as_one(dots: Path, masks: int) -> None:
     (dots / "made.toml").write_text(MADE.replace("num_masks = 3", f"num_masks = {masks}"))
@@ -402,7 +414,7 @@ def test_where_bfloat16_is_slow_training_says_so_and_goes_on_in_float32(
         training.train(recipe(dots, steps=20, precision="bfloat16"), dots / "run")
     training.train(recipe(dots, steps=30), dots / "run")
     assert [record["step"] for record in curve(dots / "run")] == list(range(1, 31))
-    assert facts_of(dots / "run")["precision"] == "float32"
+    assert facts_of(dots / "run")["precision"] == "bfloat16, then float32"
 
 
 def test_where_bfloat16_is_fast_training_says_nothing(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
