@@ -104,8 +104,8 @@ class TensorData:
         fingerprint: SHA-256 of these tensors and names, hexadecimal.
     """
 
-    decoded: Tensor
-    context: dict[str, Tensor]
+    decoded: Tensor = field(repr=False)
+    context: dict[str, Tensor] = field(repr=False)
     labels: dict[str, tuple[str, ...]]
     spec: DatasetSpec
     split: str

@@ -20,11 +20,9 @@ def check_labels(name: str, labels: Tensor, num_classes: int) -> Tensor:
             f"context {name} must be integers of shape (B,), got {labels.dtype} of shape {tuple(labels.shape)}"
         )
     labels = labels.long()
-    if bool(((labels < -1) | (labels >= num_classes)).any()):
-        raise ValueError(
-            f"context {name} must be 0 to {num_classes - 1}, or -1 for none,"
-            f" got {int(labels.min())} to {int(labels.max())}"
-        )
+    wrong = labels[(labels < -1) | (labels >= num_classes)]
+    if len(wrong):
+        raise ValueError(f"context {name} must be 0 to {num_classes - 1}, or -1 for none, got {int(wrong[0])}")
     return labels
 
 

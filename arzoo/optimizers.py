@@ -1,5 +1,7 @@
 """The optimisers of a training run as one: AdamW, and Muon for the matrices that the recipe names."""
 
+import re
+from collections.abc import Mapping
 from fnmatch import fnmatch
 
 import torch
@@ -22,13 +24,14 @@ class Optimizer:
     def __init__(self, model: Model, config: TrainConfig) -> None:
         self._parameters = dict(model.named_parameters())
         matrices = [
-            name
-            for name, value in self._parameters.items()
-            if value.dim() >= 2 and any(fnmatch(name, pattern) for pattern in config.muon)
+            name for name in _matrices(self._parameters) if any(fnmatch(name, pattern) for pattern in config.muon)
         ]
         for pattern in config.muon:
             if not any(fnmatch(name, pattern) for name in matrices):
-                raise ValueError(f"muon names {pattern!r}, which matches no matrix of {model.family}")
+                known = sorted({re.sub(r"\.\d+(?=\.)", ".*", name) for name in _matrices(self._parameters)})
+                raise ValueError(
+                    f"muon names {pattern!r}, which matches no matrix of {model.family}; it has {', '.join(known)}"
+                )
         others = [value for name, value in self._parameters.items() if name not in matrices]
         decay = config.weight_decay
         self._optimizers: list[torch.optim.Optimizer] = []
@@ -67,3 +70,7 @@ class Optimizer:
                         if key.rpartition(".")[0] == name
                     }
                     optimizer.state[value] = {key: moment.to(value.device) for key, moment in moments.items()}
+
+
+def _matrices(parameters: Mapping[str, Tensor]) -> list[str]:
+    return [name for name, value in parameters.items() if value.dim() >= 2]

@@ -1,6 +1,7 @@
 """Events, likelihoods and training runs as pictures."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from math import ceil, sqrt
 from typing import TYPE_CHECKING
@@ -92,7 +93,7 @@ def receptive_field(field: "ReceptiveField", scale: int = 8) -> Image.Image:
 
 
 def read_image(path: str | os.PathLike[str], event_shape: tuple[int, ...], num_categories: int) -> Tensor:
-    """An image file as an event.
+    """An image file as an event; warns where that loses colours or levels.
 
     Arguments:
         path: The file, of W times H pixels.
@@ -113,9 +114,15 @@ def read_image(path: str | os.PathLike[str], event_shape: tuple[int, ...], num_c
                 )
             if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
                 raise ValueError(f"{os.fspath(path)} has pixels of mode {image.mode}; save it with 8 bits a channel")
+            colours = np.array(image.convert("RGB"))
             pixels = np.array(image.convert("L" if channels == 1 else "RGB")).reshape(height, width, channels)
     except UnidentifiedImageError as error:
         raise ValueError(f"{os.fspath(path)} is no image, or of an unknown format") from error
+    if channels == 1 and (colours != colours[..., :1]).any():
+        warnings.warn(f"{os.fspath(path)} is in colour, and is taken as grey", stacklevel=2)
+    levels = np.unique(pixels).size
+    if levels > num_categories:
+        warnings.warn(f"the {levels} levels of {os.fspath(path)} are rounded to {num_categories}", stacklevel=2)
     return quantize(torch.from_numpy(pixels).movedim(2, 0), num_categories).long()
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -158,6 +159,19 @@ class Recipe:
             for name in ("steps", "patience", "precision"):
                 del facts["train"][name]
         return facts
+
+    def differing(self, other: "Recipe") -> list[str]:
+        """What differs of what must stay, as "lr of [train]" or "dataset"."""
+        mine, theirs = (_by_field(each.what_must_stay()) for each in (self, other))
+        return [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]
+
+
+def _by_field(facts: Mapping[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in facts.items():
+        table = isinstance(value, dict)
+        fields |= {f"{field} of [{name}]": each for field, each in value.items()} if table else {name: value}
+    return fields
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:

@@ -522,7 +522,9 @@ def test_training_leaves_a_whole_checkpoint(checkpoint: Path) -> None:
     assert output("train", "toy.toml") == text  # nothing is left to do
     assert Path("toy/model.safetensors").read_bytes() == weights
     Path("toy.toml").write_text(toy_zoo.RECIPE.replace("1e-3", "2e-3"))
-    assert "toy/recipe.toml differs from toy.toml; name another directory with -o" in refusal("train", "toy.toml")
+    assert "toy/recipe.toml differs from toy.toml in lr of [train]; name another directory with -o" in refusal(
+        "train", "toy.toml"
+    )
     output("train", NAME)
     assert Path(NAME, "recipe.toml").read_text() == toy_zoo.RECIPE
 

@@ -298,8 +298,8 @@ def test_training_hides_classes_at_the_given_rate() -> None:
     [
         (None, "conditioned on digit, map"),
         ({"digit": torch.tensor([0, 2])}, "a dict with digit, map"),
-        ({"digit": torch.tensor([0, 2]), "map": torch.zeros(2, 2, 3, 3)}, "0 to 1, or -1 for none, got 0 to 2"),
-        ({"digit": torch.tensor([0, -2]), "map": torch.zeros(2, 2, 3, 3)}, "0 to 1, or -1 for none, got -2 to 0"),
+        ({"digit": torch.tensor([0, 2]), "map": torch.zeros(2, 2, 3, 3)}, "0 to 1, or -1 for none, got 2$"),
+        ({"digit": torch.tensor([0, -2]), "map": torch.zeros(2, 2, 3, 3)}, "0 to 1, or -1 for none, got -2$"),
         ({"digit": torch.tensor([0.0, 1.0]), "map": torch.zeros(2, 2, 3, 3)}, "digit must be integers"),
         ({"digit": torch.tensor([0, 1]), "map": torch.zeros(2, 1, 3, 3)}, "map must be real numbers of shape"),
         ({"digit": torch.tensor([0, 1]), "map": torch.full((2, 2, 3, 3), torch.nan)}, "map must be finite"),

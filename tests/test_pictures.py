@@ -76,6 +76,16 @@ def test_a_colour_picture_becomes_grey_for_grey_events(tmp_path: Path) -> None:
     assert (read_image(tmp_path / "white.png", (1, 4, 4), 2) == 1).all()
 
 
+def test_colours_and_levels_that_are_lost_are_told(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "red.png")
+    with pytest.warns(UserWarning, match=r"red\.png is in colour, and is taken as grey$"):
+        read_image(tmp_path / "red.png", (1, 4, 4), 256)
+    Image.fromarray(np.array([[0, 7], [200, 255]], dtype=np.uint8)).save(tmp_path / "grey.png")
+    with pytest.warns(UserWarning, match=r"the 4 levels of .*grey\.png are rounded to 2$"):
+        assert read_image(tmp_path / "grey.png", (1, 2, 2), 2).flatten().tolist() == [0, 0, 1, 1]
+    assert read_image(tmp_path / "grey.png", (3, 2, 2), 256)[0].flatten().tolist() == [0, 7, 200, 255]
+
+
 def test_a_training_curve_is_drawn_without_touching_the_state_of_pyplot(tmp_path: Path) -> None:
     records = [{"step": step, "loss": 9.0 / step} for step in range(1, 50)] + [
         {"step": 50, "loss": float("nan"), "validation": 0.2}

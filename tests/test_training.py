@@ -344,7 +344,10 @@ def test_a_launcher_of_several_processes_that_train_alone_is_refused(
 
 @pytest.mark.parametrize("pattern", ["layer.*.weight", "layers.*.bias"])
 def test_muon_that_names_no_matrix_is_refused(dots: Path, pattern: str) -> None:
-    with pytest.raises(ValueError, match=f"muon names '{re.escape(pattern)}', which matches no matrix of made"):
+    known = "direct.weight, layers.*.weight, output.weight"
+    with pytest.raises(
+        ValueError, match=re.escape(f"muon names '{pattern}', which matches no matrix of made; it has {known}")
+    ):
         training.train(recipe(dots, muon=("layers.*.weight", pattern)), dots / "run")
 
 
@@ -410,7 +413,7 @@ def test_where_bfloat16_is_slow_training_says_so_and_goes_on_in_float32(
     dots: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "bfloat16_slowdown", lambda device: 31.4)
-    with pytest.warns(UserWarning, match='bfloat16 is 31 times as slow as float32 .* precision = "float32" in the rec'):
+    with pytest.warns(UserWarning, match='takes 31 times as long in bfloat16 .* precision = "float32" in the recipe'):
         training.train(recipe(dots, steps=20, precision="bfloat16"), dots / "run")
     training.train(recipe(dots, steps=30), dots / "run")
     assert [record["step"] for record in curve(dots / "run")] == list(range(1, 31))
@@ -543,7 +546,7 @@ def test_what_the_command_refuses_it_leaves_as_it_was(dots: Path, capsys: pytest
     before = contents(directory)
     for change, message in (
         (("steps = 40", "steps = 20"), "was trained for 40 steps already"),
-        (("steps = 40", "steps = 40\nseed = 1"), "differs from"),
+        (("steps = 40", "steps = 40\nseed = 1"), "in seed of [train]; name another"),
     ):
         (dots / "other.toml").write_text(MADE.replace(*change))
         result = CliRunner().invoke(cli.app, ["train", str(dots / "other.toml"), "-o", str(directory)])

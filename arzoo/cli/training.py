@@ -74,8 +74,9 @@ def _keep_recipe(path: Path, directory: Path, is_main: bool) -> bytes | None:
     before = kept.read_bytes() if kept.is_file() else None
     if before is None and (directory / WEIGHTS).exists() and not (directory / "state").is_dir():
         raise FileExistsError(f"{directory} holds a checkpoint without a recipe; name another directory with -o")
-    if before is not None and arzoo.load_recipe(kept).what_must_stay() != arzoo.load_recipe(path).what_must_stay():
-        raise ValueError(f"{kept} differs from {path}; name another directory with -o")
+    differing = arzoo.load_recipe(kept).differing(arzoo.load_recipe(path)) if before is not None else []
+    if differing:
+        raise ValueError(f"{kept} differs from {path} in {', '.join(differing)}; name another directory with -o")
     if is_main and path.resolve() != kept.resolve():
         with replacing(kept) as temporary:
             temporary.write_bytes(path.read_bytes())
