@@ -115,7 +115,7 @@ def read_image(path: str | os.PathLike[str], event_shape: tuple[int, ...], num_c
             if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
                 raise ValueError(f"{os.fspath(path)} has pixels of mode {image.mode}; save it with 8 bits a channel")
             colours = np.array(image.convert("RGB"))
-            pixels = np.array(image.convert("L" if channels == 1 else "RGB")).reshape(height, width, channels)
+            pixels = colours if channels == 3 else np.array(image.convert("L"))[..., None]
     except UnidentifiedImageError as error:
         raise ValueError(f"{os.fspath(path)} is no image, or of an unknown format") from error
     if channels == 1 and (colours != colours[..., :1]).any():
