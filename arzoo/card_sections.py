@@ -101,10 +101,16 @@ def _use(facts: Facts) -> str:
     values = "numbers" if categories is None else "integers"
     values += f" 0 to {categories - 1}" if isinstance(categories, int) else ""
     names = facts.context_names
-    context, torch, how = "", "", ""
-    if names:
+    context, torch, how, words = "", "", "", ""
+    labels = facts.config["labels"]
+    if names and all(name in labels for name in names):
+        some = {name: [labels[name][row % len(labels[name])] for row in range(4)] for name in names}
+        how, context = ", context", f"\ncontext = {json.dumps(some, ensure_ascii=False)}  # or integers in tensors"
+    elif names:
         torch, how = "\nimport torch", ", context"
         context = f"\ncontext = model.example_context(4, torch.Generator())  # {', '.join(names)}; your own as a dict"
+    for name in labels.keys() - set(names):
+        words = f"\nprint(*(model.labels[{json.dumps(name)}][i] for i in x[0].flatten() if i >= 0))"
     return f"""\
 ## Use
 
@@ -113,7 +119,7 @@ import arzoo{torch}
 
 model = arzoo.load({json.dumps(facts.name, ensure_ascii=False)}){context}
 x = model.sample(4{how})  # {values}, shape {(4, *shape)}
-print(model.log_prob(x{how}))  # nats
+print(model.log_prob(x{how}))  # nats{words}
 ```"""
 
 

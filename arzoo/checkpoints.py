@@ -3,10 +3,10 @@
 A checkpoint holds two files.  model.safetensors is the state of the model; config.json is
 
     {"format": 1, "family": ..., "package": ..., "arzoo_version": ...,
-     "weights": {"sha256": ..., "bytes": ..., "dtype": ...}, "model": {...}}
+     "weights": {"sha256": ..., "bytes": ..., "dtype": ...}, "model": {...}, "labels": {...}}
 
-where `package` is what to install for the family (null if no installed package has it) and `model` the
-model's config.
+where `package` is what to install for the family (null if no installed package has it), `model` the model's
+config and `labels` what its classes and categories are called, in lists by name.
 
 The two files cannot take their places at once, so the new config waits as config.json.new while the new
 weights take theirs.  A config.json.new that fits the weights is therefore the config of a save that was
@@ -36,7 +36,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
 NEW_CONFIG = "config.json.new"
-_LARGEST_JSON = 2**20  # bytes; no honest file comes near it
+_LARGEST_JSON = 2**22  # bytes; no honest file comes near it
 _LONGEST_NAME = 200
 _REALS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _FIELDS = {
@@ -46,6 +46,7 @@ _FIELDS = {
     "arzoo_version": str,
     "weights": dict,
     "model": dict,
+    "labels": dict,
 }
 _WEIGHTS_FIELDS = {"sha256": str, "bytes": int, "dtype": str}
 
@@ -126,6 +127,9 @@ def _parse_config(file: Path) -> dict[str, Any]:
     for name in ("family", "package", "arzoo_version"):
         if len(config[name] or "") > _LONGEST_NAME:
             raise ValueError(f"{file}: {name} has more than {_LONGEST_NAME} characters; it is none of arzoo's")
+    for name, known in config["labels"].items():
+        if not isinstance(known, list) or not all(isinstance(label, str) for label in known):
+            raise ValueError(f"{file}: labels {name[:100]!r} must be a list of texts")
     if given != FORMAT:
         raise ValueError(f"{file}: format must be {FORMAT}, got {given}")
     return config

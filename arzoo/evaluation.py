@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from arzoo.data import TensorData
+from arzoo.labels import Labels, check_label_names
 from arzoo.metrics import Evaluation
 from arzoo.model import Context, Model
 
@@ -28,6 +29,21 @@ def model_context(model: Model, context: dict[str, Tensor] | None) -> Context:
         has = f"it has {', '.join(there)}" if there else "it has no context"
         raise ValueError(f"this {model.family} is conditioned on {', '.join(missing)}, which the data set lacks; {has}")
     return {name: there[name] for name in names} or None
+
+
+def model_labels(model: Model, data: TensorData) -> Labels:
+    """Of a data set's labels, those of the model's context and of its categories.
+
+    Raises:
+        ValueError: They do not fit the model.
+    """
+    kept = {
+        name: known
+        for name, known in data.labels.items()
+        if name in model.context_names or name not in data.spec.context
+    }
+    check_label_names(kept, model.context_names, model.config.num_categories)
+    return kept
 
 
 @contextmanager

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from arzoo import schema
+from arzoo.labels import Labels, numbers_of
 
 if TYPE_CHECKING:
     from arzoo.hub import Push
 
 NamedContext = Mapping[str, Tensor] | None
 """What events are conditioned on, by name, a row an event; None if on nothing."""
-Context = Tensor | NamedContext
-"""What callers pass: the tensor itself will do where there is one name."""
+Context = Tensor | Mapping[str, Tensor | Sequence[str]] | None
+"""What callers pass: the tensor itself will do where there is one name; labels will do for classes that have them."""
 
 
 _LARGEST = 1e15
@@ -82,6 +83,8 @@ class Model(nn.Module, ABC):
         if type(config) is not self.config_class:
             raise ValueError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
         self.config = config
+        self.labels: Labels = {}
+        """What classes and categories are called, if the training data say it; saved with the model."""
         self.hub_parents: dict[str, dict[str, str]] = {}
         """The commits of the Hub that it was loaded from or pushed to; see `arzoo.hub.memory`."""
 
@@ -197,6 +200,7 @@ class Model(nn.Module, ABC):
 
         Arguments:
             context: A tensor whose first dimension is num_examples for every name; the tensor itself if there is one.
+                Classes may be given by their labels, a list of num_examples.
 
         Returns:
             The tensors by name, None if the model is conditioned on nothing.
@@ -214,11 +218,15 @@ class Model(nn.Module, ABC):
         parts = {names[0]: context} if isinstance(context, Tensor) and len(names) == 1 else context
         if not isinstance(parts, Mapping) or set(parts) != set(names):
             raise ValueError(f"context must be a dict with {', '.join(names)}")
+        named = {}
         for name, part in parts.items():
+            if isinstance(part, list | tuple) and part and all(isinstance(label, str) for label in part):
+                part = torch.tensor(numbers_of(name, part, self.labels))
             if not isinstance(part, Tensor) or part.shape[:1] != (num_examples,):
                 given = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
                 raise ValueError(f"context {name} must be a tensor with {num_examples} rows, got {given}")
-        return parts
+            named[name] = part
+        return named
 
     def check_events(self, x: Tensor) -> Tensor:
         """Refuses events that are none of this model's; returns them as int64 or float32.

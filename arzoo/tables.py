@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from arzoo.model import Model
     from arzoo.registry import PluginInfo
 
+_SHOWN = 10
+"""Items of a list in a table."""
+
 
 def checkpoint_facts(info: CheckpointInfo) -> dict[str, Any]:
     """A checkpoint with the number that its recipe measures it against; imports neither torch nor plugins."""
@@ -47,6 +50,8 @@ def checkpoint_details(info: CheckpointInfo) -> dict[str, Any]:
     sections = {name: facts.pop(name) for name in ("test", "published")}
     stored = {name: config[name] for name in ("package", "arzoo_version")}
     details = {"checkpoint": {**facts, **stored, **config["weights"]}, "model": config["model"], **sections}
+    if config["labels"]:
+        details["labels"] = config["labels"]
     if (info.path / "recipe.toml").is_file():
         recipe = load_recipe(info.path / "recipe.toml")
         how = recipe.train or recipe.fit
@@ -208,7 +213,8 @@ def _value_text(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {item}" for name, item in value.items())
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        more = f" and {len(value) - _SHOWN:,} more" if len(value) > _SHOWN else ""
+        return f"{', '.join(map(str, value[:_SHOWN]))}{more}"
     return f"{value:,}" if type(value) is int else "" if value is None else str(value)
 
 

@@ -450,7 +450,39 @@ def test_the_snippet_of_a_conditional_model_runs(tmp_path: Path) -> None:
     assert snippet and "  # length; your own as a dict\n" in snippet[1]
     with redirect_stdout(io.StringIO()) as printed:
         exec(snippet[1].replace('"doc_nade-words"', repr(str(tmp_path / "doc_nade-words"))), {})
-    assert printed.getvalue().startswith("tensor([-")
+    assert re.match(r"tensor\(\[ *-", printed.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "labels", "line"),
+    [
+        (
+            "gated_pixelcnn",
+            {"event_shape": (1, 2, 2), "hidden_size": 2, "num_layers": 1, "head_size": 2, "num_classes": 3},
+            {"class": ("cat", 'the "dög"', "frog\n```")},
+            'context = {"class": ["cat", "the \\"dög\\"", "frog\\n```", "cat"]}  # or integers in tensors',
+        ),
+        (
+            "doc_nade",
+            {"event_shape": (5,), "num_categories": 3, "hidden_size": 2},
+            {"word": ("be", "nöt", "to")},
+            'print(*(model.labels["word"][i] for i in x[0].flatten() if i >= 0))',
+        ),
+    ],
+)
+def test_the_snippet_of_a_model_with_labels_runs(
+    tmp_path: Path, family: str, config: dict[str, Any], labels: dict[str, tuple[str, ...]], line: str
+) -> None:
+    model = arzoo.create_model(family, config)
+    model.labels = labels
+    model.save_pretrained(tmp_path / "a-b")
+    snippet = re.search(r"^```python\n(.*?)^```$", written(tmp_path / "a-b", "mit"), re.DOTALL | re.MULTILINE)
+    assert snippet and line in snippet[1].splitlines()
+    with redirect_stdout(io.StringIO()) as printed:
+        exec(snippet[1].replace('"a-b"', repr(str(tmp_path / "a-b"))), {})
+    first, *rest = printed.getvalue().splitlines()
+    assert re.match(r"tensor\(\[ *-", first)
+    assert set(" ".join(rest).split()) <= set(labels.get("word", ()))
 
 
 # ---- the command

@@ -148,8 +148,21 @@ def test_the_folder_says_what_it_is(folder: Path) -> None:
         "arzoo_version": arzoo.__version__,
         "weights": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "dtype": "float32"},
         "model": {"event_shape": [3], "num_categories": 2, "hidden_size": 3},
+        "labels": {},
     }
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_labels_come_back_with_the_model(folder: Path) -> None:
+    model = toy()
+    model.labels = {"bit": ("off", "ön")}
+    model.save_pretrained(folder)
+    assert arzoo.load(folder).labels == {"bit": ("off", "ön")}
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    model.labels = {"bit": ("off",)}
+    with pytest.raises(ValueError, match="labels 'bit' must be the 2 categories, got 1"):
+        model.save_pretrained(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_saving_is_a_function_of_the_model(folder: Path) -> None:
@@ -380,7 +393,7 @@ def test_a_truncated_file_is_seen(folder: Path) -> None:
         (b"[" * 100_000, "is not valid JSON"),
         (b"[1]", "must hold a JSON object, got list"),
         (b'{"format": NaN}', "NaN is no JSON number"),
-        (b" " * 2**20 + b"{}", "is larger than 1048576 bytes"),
+        (b" " * 2**22 + b"{}", "is larger than 4194304 bytes"),
         (b"{}", "the field 'format' is missing"),
     ],
 )
@@ -401,6 +414,15 @@ def test_a_config_that_is_none_is_refused(folder: Path, text: bytes, reason: str
         ({"family": 3}, "family must be str, got int"),
         ({"package": []}, "package must be str | None, got list"),
         ({"model": []}, "model must be dict, got list"),
+        ({"labels": []}, "labels must be dict, got list"),
+        ({"labels": {"bit": "on"}}, "labels 'bit' must be a list of texts"),
+        ({"labels": {"bit": [0, 1]}}, "labels 'bit' must be a list of texts"),
+        ({"labels": {"bit": []}}, "labels 'bit' must be the 2 categories, got 0"),
+        ({"labels": {"bit": ["off", "on", "?"]}}, "labels 'bit' must be the 2 categories, got 3; get the checkpoint"),
+        ({"labels": {"bit": ["on", "on"]}}, "labels 'bit' have 'on' twice"),
+        ({"labels": {"bit": ["off", "\ud800"]}}, "labels 'bit' have '\\ud800', which is no text"),
+        ({"labels": {"a": ["0", "1"], "b": ["0", "1"]}}, "labels 'a' and 'b': only one of them can be"),
+        ({"labels": {"bit": ["off", "n" * 2**21]}}, "labels must take at most 2097152 bytes of JSON, got"),
         ({"weights": None}, "weights must be dict, got NoneType"),
         ({"weights": {"sha256": "", "bytes": 3}}, "weights: the field 'dtype' is missing"),
         ({"weights": {"sha256": "", "bytes": 3.0, "dtype": ""}}, "bytes must be int, got float"),

@@ -365,6 +365,40 @@ def test_samples_are_conditioned_on_the_context(labelled: arzoo.Model, value: st
     assert not torch.equal(expected, others)
 
 
+def test_a_context_is_given_by_labels_or_by_their_numbers(labelled: arzoo.Model) -> None:
+    labelled.labels = {"label": ("cat", "2", "frog, green")}
+    labelled.save_pretrained("labelled")
+    expected = labelled.sample(3, torch.tensor([0, 1, -1]), generator=torch.Generator().manual_seed(5))
+    output("sample", "./labelled", "-n", "3", "-o", "a.npy", "--seed", "5", "--context", "label=cat,2,-1")
+    assert np.array_equal(np.load("a.npy"), expected.numpy())
+    expected = labelled.sample(3, torch.tensor([2, 2, 2]), generator=torch.Generator().manual_seed(5))
+    output("sample", "./labelled", "-n", "3", "-o", "a.npy", "--seed", "5", "--context", "label=frog, green")
+    assert np.array_equal(np.load("a.npy"), expected.numpy())
+    text = refusal("sample", "./labelled", "-n", "3", "--context", "label=cat,cta")
+    assert "context label cannot be 'cta'; did you mean 'cat'?" in text
+    assert re.search(r"\[labels\] +\n  label +cat, 2, frog, green +\n", output("info", "./labelled"))
+    assert json.loads(output("info", "./labelled", "--json"))["labels"] == {"label": ["cat", "2", "frog, green"]}
+
+
+def test_samples_are_written_as_words(labelled: arzoo.Model) -> None:
+    config = arzoo.get_family("doc_nade").config_class.from_dict(
+        {"event_shape": [4], "num_categories": 3, "hidden_size": 2, "scale_bias": True}
+    )
+    model = testing.random_model(arzoo.get_family("doc_nade"), config)
+    model.save_pretrained("unnamed-bags")
+    words = model.labels = {"word": ("be", "nöt", "to")}
+    model.save_pretrained("named-bags")
+    lengths = ["--seed", "3", "-n", "3", "--context", "length=1,4,2"]
+    output("sample", "./named-bags", *lengths)
+    output("sample", "./unnamed-bags", *lengths)
+    rows = np.load("unnamed-bags.npy").tolist()
+    expected = [" ".join(words["word"][number] for number in row if number >= 0) for row in rows]
+    assert [len(line.split()) for line in expected] == [1, 4, 2]
+    assert Path("named-bags.txt").read_text(encoding="utf-8").splitlines() == expected
+    text = refusal("sample", "./unnamed-bags", "-o", "a.txt", *lengths)
+    assert "./unnamed-bags does not say what its categories are called; let -o name a .npy file" in text
+
+
 def test_completions_are_conditioned_on_the_context(labelled: arzoo.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(labelled, arzoo.Autoregressive)
     event, seen = write_digit(Path("image.png"), (4, 4)), []

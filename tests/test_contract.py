@@ -218,6 +218,38 @@ def test_a_single_context_may_be_named() -> None:
     assert torch.equal(model.log_prob(x, label), model.log_prob(x, {"label": label}))
 
 
+def test_labels_stand_for_their_numbers() -> None:
+    model, x = toy(toys.Labelled), torch.zeros(3, 2, 3, dtype=torch.long)
+    model.labels = {"label": ("cat", "dog", "frog, green")}
+    expected = model.log_prob(x, torch.tensor([2, 0, 1]))
+    assert len(set(expected.tolist())) == 3
+    assert torch.equal(model.log_prob(x, {"label": ["frog, green", "cat", "dog"]}), expected)
+    named = ("frog, green", "cat", "dog")
+    drawn = model.sample(3, {"label": named}, generator=generator())
+    assert torch.equal(drawn, model.sample(3, torch.tensor([2, 0, 1]), generator=generator()))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["cat", "dgo", "cat"], "context label cannot be 'dgo'; did you mean 'dog'?"),
+        (["cat", "", "cat"], "context label cannot be ''; there are cat, dog, frog"),
+        (["cat", "dog"], "context label must be a tensor with 3 rows, got (2,)"),
+        ("cat", "context label must be a tensor with 3 rows, got str"),
+        ([], "context label must be a tensor with 3 rows, got list"),
+        (["cat", 1, 2], "context label must be a tensor with 3 rows, got list"),
+    ],
+)
+def test_what_is_no_list_of_labels_is_refused(given: Any, message: str) -> None:
+    model, x = toy(toys.Labelled), torch.zeros(3, 2, 3, dtype=torch.long)
+    with pytest.raises(ValueError, match="context label has no labels in this model; give integers"):
+        model.log_prob(x, {"label": ["cat", "dog", "frog"]})
+    model.labels = {"label": ("cat", "dog", "frog")}
+    with pytest.raises(ValueError) as caught:
+        model.log_prob(x, {"label": given})
+    assert str(caught.value) == message
+
+
 def test_two_contexts_must_be_named() -> None:
     model = toy(toys.Translation)
     x = testing.random_events(model, 2, generator())

@@ -183,6 +183,55 @@ def test_training_writes_a_checkpoint_that_is_as_good_as_the_curve_says(dots: Pa
     assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def with_labels(monkeypatch: pytest.MonkeyPatch, module: Any, **labels: tuple[str, ...]) -> None:
+    """Gives the module that loads data a context of three kinds, and these labels."""
+
+    def labelled(name: str, split: str) -> arzoo.TensorData:
+        data = arzoo.load_data(name, split)
+        spec = dataclasses.replace(data.spec, context={"kind": "kind"})
+        context = {"kind": torch.arange(len(data)) % 3}
+        return dataclasses.replace(data, spec=spec, context=context, labels=labels)
+
+    monkeypatch.setattr(module, "load_data", labelled)
+
+
+GATED = """\
+family = "gated_pixelcnn"
+dataset = "dots"
+[model]
+hidden_size = 2
+num_layers = 1
+head_size = 2
+num_classes = 3
+context_name = "kind"
+[train]
+steps = 1
+batch_size = 8
+lr = 1e-2
+"""
+
+
+def test_a_checkpoint_knows_what_its_classes_and_categories_are_called(
+    dots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (dots / "gated.toml").write_text(GATED)
+    kinds, inks = ("one", "two", "three"), ("ink", "paper")
+    with_labels(monkeypatch, training, kind=kinds, ink=inks)
+    gated = training.train(load_recipe(dots / "gated.toml"), dots / "gated")
+    assert arzoo.load(gated).labels == {"kind": kinds, "ink": inks}
+    made = training.train(recipe(dots, steps=1), dots / "made")
+    assert arzoo.load(made).labels == {"ink": inks}  # it is conditioned on nothing
+    with_labels(monkeypatch, fitting, kind=kinds, ink=inks)
+    assert arzoo.load(training.train(load_recipe(dots / "fvsbn.toml"), dots / "fvsbn")).labels == {"ink": inks}
+
+
+def test_labels_that_do_not_fit_are_refused_before_training(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_labels(monkeypatch, training, ink=("ink", "ink"))
+    with pytest.raises(ValueError, match="labels 'ink' have 'ink' twice"):
+        training.train(recipe(dots), dots / "run")
+    assert not (dots / "run").exists()
+
+
 def test_the_same_recipe_gives_the_same_weights(dots: Path) -> None:
     torch.manual_seed(5)
     first = training.train(recipe(dots), dots / "first")

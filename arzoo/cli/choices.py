@@ -34,10 +34,10 @@ def find_device(name: str) -> torch.device:
 
 
 def read_context(model: Model, given: Sequence[str], number: int) -> dict[str, Tensor] | None:
-    """What events are conditioned on, from texts NAME=VALUE: one integer for all events, or one for each.
+    """What events are conditioned on, from texts NAME=VALUE: a label or an integer for all events, or one for each.
 
     Arguments:
-        given: With commas between the integers of one name.
+        given: With commas between the labels or integers of one name.
         number: Of events.
 
     Returns:
@@ -57,9 +57,11 @@ def read_context(model: Model, given: Sequence[str], number: int) -> dict[str, T
             raise ValueError(f"this {model.family} {takes}")
         if name in values:
             raise ValueError(f"--context gives {name} twice")
-        if not re.fullmatch(r"-?\d{1,18}(,-?\d{1,18})*", value):
+        known = model.labels.get(name, ())
+        texts = [value] if value in known else value.split(",")  # a label may have a comma
+        if not known and not all(map(_is_integer, texts)):
             raise ValueError(f"--context {name} must be an integer, or integers with commas between, got {value!r}")
-        rows = torch.tensor([int(row) for row in value.split(",")])
+        rows = torch.tensor([_number(name, row, model) for row in texts])
         if len(rows) not in (1, number):
             raise ValueError(f"--context {name} has {len(rows)} values for {number} events; give one for each, or one")
         values[name] = rows.expand(number)
@@ -67,3 +69,16 @@ def read_context(model: Model, given: Sequence[str], number: int) -> dict[str, T
     if missing:
         raise ValueError(f"this {model.family} is conditioned on {', '.join(names)}; give {' '.join(missing)}")
     return values or None
+
+
+def _number(name: str, text: str, model: Model) -> int:
+    """What a label stands for; of a text that is none, the integer that it is."""
+    from arzoo.labels import numbers_of
+
+    if text not in model.labels.get(name, ()) and _is_integer(text):
+        return int(text)
+    return numbers_of(name, [text], model.labels)[0]
+
+
+def _is_integer(text: str) -> bool:
+    return re.fullmatch(r"-?\d{1,18}", text) is not None

@@ -24,8 +24,8 @@ def sample(
         typer.Option(
             "--output",
             "-o",
-            help="A .png of images, or a .npy of the events as numbers, shape (N, *E)."
-            "  [default: NAME.png, or NAME.npy if the events are no images]",
+            help="A .png of images, a .txt of words, or a .npy of the events as numbers, shape (N, *E)."
+            "  [default: NAME.png of images, NAME.txt of words, else NAME.npy]",
         ),
     ] = None,
     seed: Seed = 0,
@@ -52,7 +52,7 @@ def sample(
 
     Example: arzoo sample pixelcnn-cifar10 -n 16 -o grid.png --seed 1
 
-    From a model with labels: arzoo sample ./FOLDER -n 3 --context label=0,1,2
+    Of classes: arzoo sample gated_pixelcnn-cifar10 -n 3 --context class=frog,ship,horse
     """
     from arzoo import hub
 
@@ -64,15 +64,20 @@ def sample(
     import arzoo
     from arzoo import files, pictures
     from arzoo.cli.choices import find_device, read_context
+    from arzoo.labels import category_labels
 
     where = find_device(device)
     model = arzoo.load(folder).to(where)
     condition = read_context(model, context or (), number)
+    words = category_labels(model.labels, model.context_names)
     if output is None:
-        output = Path(f"{hub.short_name(name)}{'.npy' if _levels(model.config) is None else '.png'}")
+        suffix = ".txt" if words else ".npy" if _levels(model.config) is None else ".png"
+        output = Path(f"{hub.short_name(name)}{suffix}")
     if output.suffix == ".png" and _levels(model.config) is None:
         raise ValueError(f"events of shape {model.config.event_shape} are no images; let -o name a .npy file")
-    console.check_output(output, ".png", ".npy")
+    if output.suffix == ".txt" and not words:
+        raise ValueError(f"{name} does not say what its categories are called; let -o name a .npy file")
+    console.check_output(output, ".png", ".npy", ".txt")
     options: dict[str, Any] = {"length": length, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     generator = torch.Generator().manual_seed(seed)
     if isinstance(model, arzoo.Autoregressive):
@@ -85,6 +90,10 @@ def sample(
         events = model.sample(number, condition, **options, generator=generator)
     if output.suffix == ".png":
         pictures.save_png(pictures.grid(events, _levels(model.config) or 2), output)
+    elif output.suffix == ".txt" and words:
+        rows = ([words[category] for category in event if category >= 0] for event in events.flatten(1).tolist())
+        with files.replacing(output) as path:
+            path.write_text("".join(f"{' '.join(row)}\n" for row in rows), encoding="utf-8")
     else:
         with files.replacing(output) as path:
             np.save(path, events.cpu().numpy())
