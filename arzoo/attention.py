@@ -133,28 +133,49 @@ def attend(q: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
 class BlockCache:
     """A Transformer block a position at a time: keys and values of the positions so far are kept.
 
+    A few samples take as long as the calls do, so there are few: the weights lie as the products take them, the scale
+    of queries is in them, and the rows of queries, keys and values are sorted by head.
+
     Arguments:
         length: Positions there may be.
     """
 
+    @torch.no_grad()
     def __init__(self, block: TransformerBlock, num_samples: int, length: int) -> None:
-        self._block, attention = block, block.attention
-        heads, size = attention.num_heads, attention.out.in_features // attention.num_heads
-        cache = attention.out.weight.new_empty(2, num_samples, heads, length, size)
-        self._keys, self._values = cache.flatten(1, 2).unbind()  # (B heads, length, d / heads)
-        self._slots = cache.unbind(3)  # of each position, (2, B, heads, d / heads)
-        self._shape = (num_samples, 3, heads, size)
-        self._length = 0
+        attention = block.attention
+        heads, hidden_size = attention.num_heads, attention.out.in_features
+        size = hidden_size // heads
+        scale = torch.tensor([size**-0.5, 1.0, 1.0]).to(attention.qkv.weight)
+        rows = torch.cat([attention.qkv.weight, attention.qkv.bias[:, None]], 1).view(3, heads, size, -1)
+        rows = (rows * scale[:, None, None, None]).transpose(0, 1).reshape(3 * hidden_size, -1)
+        self._qkv = rows[:, -1].contiguous(), rows[:, :-1].contiguous().t()
+        self._out, self._up, self._down = (
+            (layer.bias, layer.weight.t()) for layer in (attention.out, block.up, block.down)
+        )
+        self._norms = [
+            ((hidden_size,), norm.weight, norm.bias, norm.eps) for norm in (block.attention_norm, block.mlp_norm)
+        ]
+        cache = attention.out.weight.new_empty(num_samples * heads, 2, length, size)
+        self._keys, self._values = cache[:, 0].mT, cache[:, 1]  # (B heads, k, length), (B heads, length, k)
+        self._slots = cache.unbind(2)  # of each position, (B heads, 2, k)
+        self._heads = (num_samples * heads, 3, size)
+        self._local, self._length = attention.local, 0
 
     def step(self, x: Tensor) -> Tensor:
         """The next position, (B, d) -> (B, d)."""
-        block, attention, t = self._block, self._block.attention, self._length
-        qkv = attention.qkv(block.attention_norm(x)).view(self._shape)
-        self._slots[t].copy_(qkv.narrow(1, 1, 2).transpose(0, 1))
+        t = self._length
         self._length = t + 1
-        begin = 0 if attention.local is None else attention.local.begin(t)
+        begin = 0 if self._local is None else self._local.begin(t)
         seen = t + 1 - begin
-        keys, values = self._keys.narrow(1, begin, seen), self._values.narrow(1, begin, seen)
-        y = attend(qkv.select(1, 0).flatten(0, 1), keys, values, self._shape[3] ** -0.5)  # (B heads, d / heads)
-        x = x + attention.out(y.view(x.shape))
-        return x + block.down(F.gelu(block.up(block.mlp_norm(x))))  # type: ignore[no-any-return]
+        qkv = _affine(torch.layer_norm(x, *self._norms[0]), self._qkv).view(self._heads)
+        self._slots[t].copy_(qkv.narrow(1, 1, 2))
+        weights = torch.bmm(qkv.narrow(1, 0, 1), self._keys.narrow(2, begin, seen)).softmax(2)  # (B heads, 1, seen)
+        mixed = torch.bmm(weights, self._values.narrow(1, begin, seen)).view(x.shape)
+        x = x + _affine(mixed, self._out)
+        return x + _affine(F.gelu(_affine(torch.layer_norm(x, *self._norms[1]), self._up)), self._down)
+
+
+def _affine(x: Tensor, layer: tuple[Tensor, Tensor]) -> Tensor:
+    """A linear layer, given by its bias and its weight (in, out), of positions (B, in)."""
+    bias, weight = layer
+    return torch.addmm(bias, x, weight)

@@ -90,7 +90,7 @@ def numbers_of(name: str, wanted: Sequence[str], labels: Labels) -> list[int]:
     for label in wanted:
         if label not in known:
             close = difflib.get_close_matches(label, known, n=3)
-            there = f"{', '.join(known[:10])}{f' and {len(known) - 10} more' if len(known) > 10 else ''}"
+            there = f"{', '.join(map(repr, known[:10]))}{f' and {len(known) - 10} more' if len(known) > 10 else ''}"
             hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are {there}"
             raise ValueError(f"context {name} cannot be {label!r}; {hint}")
     return [known.index(label) for label in wanted]

@@ -295,7 +295,7 @@ def cases() -> dict[str, Case]:
             {**files, "config.json": files["config.json"].replace(b'"hidden_size": 3', b'"hidden_size": ' + DIGITS)},
             "is not valid JSON",
         ),
-        "config-huge": Case({**files, "config.json": b'{"x": "' + b"x" * 2**22 + b'"}'}, "is larger than 1048576"),
+        "config-huge": Case({**files, "config.json": b'{"x": "' + b"x" * 2**23 + b'"}'}, "is larger than 4194304"),
         "config-inf": Case(
             {**files, "config.json": files["config.json"].replace(b'"hidden_size": 3', b'"hidden_size": 1e999')},
             "hidden_size",
@@ -304,6 +304,15 @@ def cases() -> dict[str, Case]:
             with_config(lambda config: config.update(family="x" * 10**6)), "has more than 200 char"
         ),
         "config-escapes": Case(with_config(lambda config: config.update({"\n\x1b[2J": 1})), "there is no field"),
+        "labels-escapes": Case(
+            with_config(lambda config: config.update(labels={"\n\x1b[2J": ["a", 1]})), "list of texts"
+        ),
+        "labels-shown": Case(
+            with_config(lambda config: config.update(labels={"bit": ["\n\x1b[2J", "b"]})), call="info"
+        ),
+        "labels-nested": Case(
+            with_config(lambda config: config.update(labels={"bit": [["a"], ["b"]]})), "list of texts"
+        ),
         "metrics-deep": Case({**files, "metrics.json": DEEP}, call="info"),
         "metrics-digits": Case({**files, "metrics.json": b'{"test": ' + DIGITS + b"}"}, call="info"),
         "metrics-huge": Case({**files, "metrics.json": b'"' + b"x" * 2**25 + b'"'}, "more than 16777216", "pull"),
