@@ -109,8 +109,8 @@ def _use(facts: Facts) -> str:
     elif names:
         torch, how = "\nimport torch", ", context"
         context = f"\ncontext = model.example_context(4, torch.Generator())  # {', '.join(names)}; your own as a dict"
-    for name in labels.keys() - set(names):
-        words = f"\nprint(*(model.labels[{json.dumps(name)}][i] for i in x[0].flatten() if i >= 0))"
+    if (name := next((name for name in labels if name not in names), None)) is not None:
+        words = f"\nprint(*(model.labels[{json.dumps(name, ensure_ascii=False)}][i] for i in x[0].flatten() if i >= 0))"
     return f"""\
 ## Use
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from arzoo import registry
+from arzoo.label_names import check_label_names
 from arzoo.registry import did_you_mean, one_line
 from arzoo.tensor_header import StoredTensor, read_header
 
@@ -36,7 +37,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
 NEW_CONFIG = "config.json.new"
-_LARGEST_JSON = 2**22  # bytes; no honest file comes near it
+_LARGEST_JSON = 2**22  # bytes; no honest file comes near it, labels and all
 _LONGEST_NAME = 200
 _REALS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _FIELDS = {
@@ -127,9 +128,10 @@ def _parse_config(file: Path) -> dict[str, Any]:
     for name in ("family", "package", "arzoo_version"):
         if len(config[name] or "") > _LONGEST_NAME:
             raise ValueError(f"{file}: {name} has more than {_LONGEST_NAME} characters; it is none of arzoo's")
-    for name, known in config["labels"].items():
-        if not isinstance(known, list) or not all(isinstance(label, str) for label in known):
-            raise ValueError(f"{file}: labels {name[:100]!r} must be a list of texts")
+    try:
+        check_label_names(config["labels"])
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}; get the checkpoint again") from None
     if given != FORMAT:
         raise ValueError(f"{file}: format must be {FORMAT}, got {given}")
     return config

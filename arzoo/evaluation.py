@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from arzoo.data import TensorData
-from arzoo.labels import Labels, check_label_names
+from arzoo.label_names import LabelNames, check_labels_fit
 from arzoo.metrics import Evaluation
 from arzoo.model import Context, Model
 
@@ -31,18 +31,18 @@ def model_context(model: Model, context: dict[str, Tensor] | None) -> Context:
     return {name: there[name] for name in names} or None
 
 
-def model_labels(model: Model, data: TensorData) -> Labels:
-    """Of a data set's labels, those of the model's context and of its categories.
+def model_labels(model: Model, data: TensorData) -> LabelNames:
+    """Of a data set's labels, those of the model's classes and of its categories.
 
     Raises:
         ValueError: They do not fit the model.
     """
-    kept = {
-        name: known
-        for name, known in data.labels.items()
-        if name in model.context_names or name not in data.spec.context
-    }
-    check_label_names(kept, model.context_names, model.config.num_categories)
+    classes, context = model.num_classes_by_context, data.spec.context
+    kept = {name: known for name, known in data.labels.items() if name in classes or name not in context}
+    try:
+        check_labels_fit(kept, model)
+    except ValueError as error:
+        raise ValueError(f"data set {data.spec.name!r}: {error}; mend its labels or the recipe") from None
     return kept
 
 

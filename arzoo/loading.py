@@ -34,7 +34,7 @@ from arzoo.checkpoints import (
     read_checkpoint,
 )
 from arzoo.files import replacing
-from arzoo.labels import check_label_names
+from arzoo.label_names import check_labels_fit
 from arzoo.model import Model
 from arzoo.registry import one_line
 from arzoo.tensor_header import StoredTensor, read_header, size_of
@@ -64,7 +64,7 @@ def save_model(model: Model, directory: str | Path, dtype: torch.dtype = torch.f
     for key in state:
         if key.startswith("module.") or "_orig_mod." in key:
             raise ValueError(f"the model is wrapped (it has a weight {key!r}); save the model inside the wrapper")
-    check_label_names(model.labels, model.context_names, model.config.num_categories)
+    check_labels_fit(model.labels, model)
     stored = {key: _stored(tensor, dtype) for key, tensor in state.items()}
     data = serialize(stored, {"format": "pt"})
     config = {
@@ -191,7 +191,7 @@ def from_pretrained(
         raise ValueError(f"{folder / WEIGHTS} holds no density: {error}; get the checkpoint again") from error
     model.labels = {name: tuple(known) for name, known in config["labels"].items()}
     try:
-        check_label_names(model.labels, model.context_names, model.config.num_categories)
+        check_labels_fit(model.labels, model)
     except ValueError as error:
         raise ValueError(f"{folder / CONFIG}: {error}; get the checkpoint again") from None
     model.hub_parents = parents

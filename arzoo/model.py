@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from arzoo import schema
-from arzoo.labels import Labels, numbers_of
+from arzoo.label_names import LabelNames, numbers_of
+from arzoo.labels import check_labels
 
 if TYPE_CHECKING:
     from arzoo.hub import Push
 
 NamedContext = Mapping[str, Tensor] | None
 """What events are conditioned on, by name, a row an event; None if on nothing."""
-Context = Tensor | Mapping[str, Tensor | Sequence[str]] | None
-"""What callers pass: the tensor itself will do where there is one name; labels will do for classes that have them."""
+Context = Tensor | Sequence[str] | Mapping[str, Tensor | Sequence[str]] | None
+"""What callers pass: a list of labels will do for classes that have them, and what there is one name for without it."""
 
 
 _LARGEST = 1e15
@@ -83,7 +84,7 @@ class Model(nn.Module, ABC):
         if type(config) is not self.config_class:
             raise ValueError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
         self.config = config
-        self.labels: Labels = {}
+        self.labels: LabelNames = {}
         """What classes and categories are called, if the training data say it; saved with the model."""
         self.hub_parents: dict[str, dict[str, str]] = {}
         """The commits of the Hub that it was loaded from or pushed to; see `arzoo.hub.memory`."""
@@ -179,6 +180,11 @@ class Model(nn.Module, ABC):
         """What the model is conditioned on, by the names its data set uses; () if on nothing."""
         return ()
 
+    @property
+    def num_classes_by_context(self) -> Mapping[str, int]:
+        """The contexts that are classes, and how many each has; what they hold is checked, and they may have labels."""
+        return {}
+
     def example_context(self, num_examples: int, generator: torch.Generator) -> NamedContext:
         """A context drawn at random, of the form that the model takes; None if it takes none.
 
@@ -196,11 +202,11 @@ class Model(nn.Module, ABC):
         return getattr(self.config, "end", None)
 
     def check_context(self, num_examples: int, context: Context) -> NamedContext:
-        """Refuses a context that is not what the model is conditioned on; a family adds what it knows of the values.
+        """Refuses a context that is not what the model is conditioned on; a family adds what it knows of other values.
 
         Arguments:
-            context: A tensor whose first dimension is num_examples for every name; the tensor itself if there is one.
-                Classes may be given by their labels, a list of num_examples.
+            context: A tensor whose first dimension is num_examples for every name, or a list of as many labels; these
+                themselves if there is one name.
 
         Returns:
             The tensors by name, None if the model is conditioned on nothing.
@@ -215,17 +221,20 @@ class Model(nn.Module, ABC):
             return None
         if not names:
             raise ValueError(f"this {self.family} takes no context; call it without one")
-        parts = {names[0]: context} if isinstance(context, Tensor) and len(names) == 1 else context
+        parts = {names[0]: context} if isinstance(context, Tensor | list | tuple) and len(names) == 1 else context
         if not isinstance(parts, Mapping) or set(parts) != set(names):
             raise ValueError(f"context must be a dict with {', '.join(names)}")
         named = {}
         for name, part in parts.items():
             if isinstance(part, list | tuple) and part and all(isinstance(label, str) for label in part):
-                part = torch.tensor(numbers_of(name, part, self.labels))
+                part = torch.tensor(numbers_of(name, part, self.labels), device=self.device)
             if not isinstance(part, Tensor) or part.shape[:1] != (num_examples,):
                 given = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
-                raise ValueError(f"context {name} must be a tensor with {num_examples} rows, got {given}")
+                wanted = f"a tensor with {num_examples} rows{' or as many labels' if name in self.labels else ''}"
+                raise ValueError(f"context {name} must be {wanted}, got {given}")
             named[name] = part
+        for name, number in self.num_classes_by_context.items():
+            named[name] = check_labels(name, named[name], number)
         return named
 
     def check_events(self, x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from arzoo.registry import PluginInfo
 
 _SHOWN = 10
-"""Items of a list in a table."""
+"""Labels of a name in a table."""
 
 
 def checkpoint_facts(info: CheckpointInfo) -> dict[str, Any]:
@@ -205,7 +205,8 @@ def details_table(details: Mapping[str, Mapping[str, Any] | None]) -> Renderable
     rows = []
     for section, facts in details.items():
         rows.append([f"[{section}]", "" if facts else "none recorded"])
-        rows += [[f"  {name}", _value_text(value)] for name, value in (facts or {}).items()]
+        shown = _labels_text if section == "labels" else _value_text
+        rows += [[f"  {name}", shown(value)] for name, value in (facts or {}).items()]
     return table(("", ""), rows)
 
 
@@ -213,9 +214,13 @@ def _value_text(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {item}" for name, item in value.items())
     if isinstance(value, list):
-        more = f" and {len(value) - _SHOWN:,} more" if len(value) > _SHOWN else ""
-        return f"{', '.join(map(str, value[:_SHOWN]))}{more}"
+        return ", ".join(map(str, value))
     return f"{value:,}" if type(value) is int else "" if value is None else str(value)
+
+
+def _labels_text(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _SHOWN:,} more" if len(labels) > _SHOWN else ""
+    return f"{', '.join(labels[:_SHOWN])}{more}"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> RenderableType:

@@ -459,8 +459,8 @@ def test_the_snippet_of_a_conditional_model_runs(tmp_path: Path) -> None:
         (
             "gated_pixelcnn",
             {"event_shape": (1, 2, 2), "hidden_size": 2, "num_layers": 1, "head_size": 2, "num_classes": 3},
-            {"class": ("cat", 'the "dög"', "frog\n```")},
-            'context = {"class": ["cat", "the \\"dög\\"", "frog\\n```", "cat"]}  # or integers in tensors',
+            {"class": ("cat", 'the "dög"', "frog ``` \N{FROG FACE}")},
+            'context = {"class": ["cat", "the \\"dög\\"", "frog ``` \N{FROG FACE}", "cat"]}  # or integers in tensors',
         ),
         (
             "doc_nade",
@@ -483,6 +483,7 @@ def test_the_snippet_of_a_model_with_labels_runs(
     first, *rest = printed.getvalue().splitlines()
     assert re.match(r"tensor\(\[ *-", first)
     assert set(" ".join(rest).split()) <= set(labels.get("word", ()))
+    assert bool(rest) == ("word" in labels)
 
 
 # ---- the command

@@ -160,7 +160,7 @@ def test_labels_come_back_with_the_model(folder: Path) -> None:
     assert arzoo.load(folder).labels == {"bit": ("off", "ön")}
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     model.labels = {"bit": ("off",)}
-    with pytest.raises(ValueError, match="labels 'bit' must be the 2 categories, got 1"):
+    with pytest.raises(ValueError, match="labels 'bit' are 1, but this toy has 2 categories"):
         model.save_pretrained(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -417,12 +417,17 @@ def test_a_config_that_is_none_is_refused(folder: Path, text: bytes, reason: str
         ({"labels": []}, "labels must be dict, got list"),
         ({"labels": {"bit": "on"}}, "labels 'bit' must be a list of texts"),
         ({"labels": {"bit": [0, 1]}}, "labels 'bit' must be a list of texts"),
-        ({"labels": {"bit": []}}, "labels 'bit' must be the 2 categories, got 0"),
-        ({"labels": {"bit": ["off", "on", "?"]}}, "labels 'bit' must be the 2 categories, got 3; get the checkpoint"),
+        ({"labels": {"bit": []}}, "labels 'bit' must be 1 to 100000, got 0"),
+        ({"labels": {"bit": ["n"] * 100_001}}, "labels 'bit' must be 1 to 100000, got 100001"),
+        ({"labels": {"bit": ["off", "on", "?"]}}, "labels 'bit' are 3, but this toy has 2 categories; get the"),
         ({"labels": {"bit": ["on", "on"]}}, "labels 'bit' have 'on' twice"),
-        ({"labels": {"bit": ["off", "\ud800"]}}, "labels 'bit' have '\\ud800', which is no text"),
+        ({"labels": {"bit": ["off", "\ud800"]}}, "must be 1 to 200 printable characters long, got '\\ud800'"),
+        ({"labels": {"bit": ["off", "\x1b[2J"]}}, "must be 1 to 200 printable characters long, got '\\x1b[2J'"),
+        ({"labels": {"b\nit": ["off", "on"]}}, "must be 1 to 200 printable characters long, got 'b\\nit'"),
+        ({"labels": {"bit": ["", "on"]}}, "must be 1 to 200 printable characters long, got ''"),
+        ({"labels": {"bit": ["off", "n" * 201]}}, "must be 1 to 200 printable characters long, got 'nnn"),
         ({"labels": {"a": ["0", "1"], "b": ["0", "1"]}}, "labels 'a' and 'b': only one of them can be"),
-        ({"labels": {"bit": ["off", "n" * 2**21]}}, "labels must take at most 2097152 bytes of JSON, got"),
+        ({"labels": {"bit": [f"{n:0199}" for n in range(11_000)]}}, "labels must take at most 2097152 bytes of JSON"),
         ({"weights": None}, "weights must be dict, got NoneType"),
         ({"weights": {"sha256": "", "bytes": 3}}, "weights: the field 'dtype' is missing"),
         ({"weights": {"sha256": "", "bytes": 3.0, "dtype": ""}}, "bytes must be int, got float"),

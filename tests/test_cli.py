@@ -395,8 +395,25 @@ def test_samples_are_written_as_words(labelled: arzoo.Model) -> None:
     expected = [" ".join(words["word"][number] for number in row if number >= 0) for row in rows]
     assert [len(line.split()) for line in expected] == [1, 4, 2]
     assert Path("named-bags.txt").read_text(encoding="utf-8").splitlines() == expected
+    assert "  word " in output("info", "./named-bags")
+    image = testing.random_model(toys.Labelled, toys.LabelledConfig(event_shape=(1, 4, 4)))
+    image.labels = {"ink": ("ink", "paper")}
+    image.save_pretrained("named-images")
+    output("sample", "./named-images", "-n", "3", "--context", "label=0")
+    assert Path("named-images.png").is_file() and not Path("named-images.txt").exists()
     text = refusal("sample", "./unnamed-bags", "-o", "a.txt", *lengths)
     assert "./unnamed-bags does not say what its categories are called; let -o name a .npy file" in text
+
+
+def test_ten_labels_are_shown(labelled: arzoo.Model) -> None:
+    model = testing.random_model(toys.Labelled, toys.LabelledConfig(event_shape=(1, 4, 4), num_classes=12))
+    model.labels = {"label": tuple(f"kind{number}" for number in range(12))}
+    model.save_pretrained("labelled")
+    assert re.search("  label +kind0, .*, kind8, kind9 and 2 more", output("info", "./labelled"))
+    assert len(json.loads(output("info", "./labelled", "--json"))["labels"]["label"]) == 12
+    model.labels = {"label": ("cat", "dog")}
+    with pytest.raises(ValueError, match="labels 'label' are 2, but this toy_labelled has 12 classes"):
+        model.save_pretrained("labelled")
 
 
 def test_completions_are_conditioned_on_the_context(labelled: arzoo.Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,8 +224,7 @@ def test_labels_stand_for_their_numbers() -> None:
     expected = model.log_prob(x, torch.tensor([2, 0, 1]))
     assert len(set(expected.tolist())) == 3
     assert torch.equal(model.log_prob(x, {"label": ["frog, green", "cat", "dog"]}), expected)
-    named = ("frog, green", "cat", "dog")
-    drawn = model.sample(3, {"label": named}, generator=generator())
+    drawn = model.sample(3, ("frog, green", "cat", "dog"), generator=generator())
     assert torch.equal(drawn, model.sample(3, torch.tensor([2, 0, 1]), generator=generator()))
 
 
@@ -234,10 +233,10 @@ def test_labels_stand_for_their_numbers() -> None:
     [
         (["cat", "dgo", "cat"], "context label cannot be 'dgo'; did you mean 'dog'?"),
         (["cat", "", "cat"], "context label cannot be ''; there are 'cat', 'dog', 'frog'"),
-        (["cat", "dog"], "context label must be a tensor with 3 rows, got (2,)"),
-        ("cat", "context label must be a tensor with 3 rows, got str"),
-        ([], "context label must be a tensor with 3 rows, got list"),
-        (["cat", 1, 2], "context label must be a tensor with 3 rows, got list"),
+        (["cat", "dog"], "context label must be a tensor with 3 rows or as many labels, got (2,)"),
+        ("cat", "context label must be a tensor with 3 rows or as many labels, got str"),
+        ([], "context label must be a tensor with 3 rows or as many labels, got list"),
+        (["cat", 1, 2], "context label must be a tensor with 3 rows or as many labels, got list"),
     ],
 )
 def test_what_is_no_list_of_labels_is_refused(given: Any, message: str) -> None:
@@ -248,6 +247,15 @@ def test_what_is_no_list_of_labels_is_refused(given: Any, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         model.log_prob(x, {"label": given})
     assert str(caught.value) == message
+
+
+def test_labels_become_numbers_where_the_model_is() -> None:
+    class Unchecked(toys.Labelled):
+        num_classes_by_context = {}  # a check would look at values, which meta tensors have not
+
+    model = toy(Unchecked).to("meta")
+    model.labels = {"label": ("cat", "dog", "frog")}
+    assert model.check_context(2, ["cat", "dog"])["label"].device.type == "meta"
 
 
 def test_two_contexts_must_be_named() -> None:

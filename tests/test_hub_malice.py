@@ -308,7 +308,10 @@ def cases() -> dict[str, Case]:
             with_config(lambda config: config.update(labels={"\n\x1b[2J": ["a", 1]})), "list of texts"
         ),
         "labels-shown": Case(
-            with_config(lambda config: config.update(labels={"bit": ["\n\x1b[2J", "b"]})), call="info"
+            with_config(lambda config: config.update(labels={"bit": ["\n\x1b[2J", "b"]})), "printable", "info"
+        ),
+        "labels-many": Case(
+            with_config(lambda config: config.update(labels={"bit": [*map(str, range(99_999)), "99998"]})), "twice"
         ),
         "labels-nested": Case(
             with_config(lambda config: config.update(labels={"bit": [["a"], ["b"]]})), "list of texts"

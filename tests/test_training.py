@@ -219,6 +219,11 @@ def test_a_checkpoint_knows_what_its_classes_and_categories_are_called(
     with_labels(monkeypatch, training, kind=kinds, ink=inks)
     gated = training.train(load_recipe(dots / "gated.toml"), dots / "gated")
     assert arzoo.load(gated).labels == {"kind": kinds, "ink": inks}
+    shutil.rmtree(gated / "state")
+    (gated / "recipe.toml").write_text(GATED)
+    (dots / "gated.toml").write_text(GATED.replace("steps = 1", "steps = 2"))
+    training.train(load_recipe(dots / "gated.toml"), gated)  # goes on from the weights
+    assert arzoo.load(gated).labels == {"kind": kinds, "ink": inks}
     made = training.train(recipe(dots, steps=1), dots / "made")
     assert arzoo.load(made).labels == {"ink": inks}  # it is conditioned on nothing
     with_labels(monkeypatch, fitting, kind=kinds, ink=inks)
@@ -227,7 +232,9 @@ def test_a_checkpoint_knows_what_its_classes_and_categories_are_called(
 
 def test_labels_that_do_not_fit_are_refused_before_training(dots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_labels(monkeypatch, training, ink=("ink", "ink"))
-    with pytest.raises(ValueError, match="labels 'ink' have 'ink' twice"):
+    with pytest.raises(
+        ValueError, match="data set 'dots': labels 'ink' have 'ink' twice; mend its labels or the recipe"
+    ):
         training.train(recipe(dots), dots / "run")
     assert not (dots / "run").exists()
 

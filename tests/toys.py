@@ -4,7 +4,7 @@ All but the last are linear: what a site sees of those before it is one masked l
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -142,6 +142,10 @@ class Labelled(Linear):
     family = "toy_labelled"
     config_class = LabelledConfig
     context_names = ("label",)
+
+    @property
+    def num_classes_by_context(self) -> Mapping[str, int]:
+        return {"label": self.config.num_classes}
 
     def __init__(self, config: LabelledConfig) -> None:
         super().__init__(config, 1, 1)

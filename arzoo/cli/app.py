@@ -67,7 +67,7 @@ Contexts = Annotated[
     typer.Option(
         "--context",
         metavar="NAME=VALUE",
-        help="What to condition on: a label or its number for all, or one for each with commas between; repeatable.",
+        help="What to condition on: a label, else a number, for all; or one for each with commas between; repeatable.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same events.")]

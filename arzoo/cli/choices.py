@@ -61,7 +61,7 @@ def read_context(model: Model, given: Sequence[str], number: int) -> dict[str, T
         texts = [value] if value in known else value.split(",")  # a label may have a comma
         if not known and not all(map(_is_integer, texts)):
             raise ValueError(f"--context {name} must be an integer, or integers with commas between, got {value!r}")
-        rows = torch.tensor([_number(name, row, model) for row in texts])
+        rows = torch.tensor([_number(name, row, model) for row in texts], device=model.device)
         if len(rows) not in (1, number):
             raise ValueError(f"--context {name} has {len(rows)} values for {number} events; give one for each, or one")
         values[name] = rows.expand(number)
@@ -73,7 +73,7 @@ def read_context(model: Model, given: Sequence[str], number: int) -> dict[str, T
 
 def _number(name: str, text: str, model: Model) -> int:
     """What a label stands for; of a text that is none, the integer that it is."""
-    from arzoo.labels import numbers_of
+    from arzoo.label_names import numbers_of
 
     if text not in model.labels.get(name, ()) and _is_integer(text):
         return int(text)

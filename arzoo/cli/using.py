@@ -64,18 +64,18 @@ def sample(
     import arzoo
     from arzoo import files, pictures
     from arzoo.cli.choices import find_device, read_context
-    from arzoo.labels import category_labels
+    from arzoo.label_names import category_name
 
     where = find_device(device)
     model = arzoo.load(folder).to(where)
     condition = read_context(model, context or (), number)
-    words = category_labels(model.labels, model.context_names)
+    named = category_name(model)
     if output is None:
-        suffix = ".txt" if words else ".npy" if _levels(model.config) is None else ".png"
+        suffix = ".png" if _levels(model.config) is not None else ".npy" if named is None else ".txt"
         output = Path(f"{hub.short_name(name)}{suffix}")
     if output.suffix == ".png" and _levels(model.config) is None:
         raise ValueError(f"events of shape {model.config.event_shape} are no images; let -o name a .npy file")
-    if output.suffix == ".txt" and not words:
+    if output.suffix == ".txt" and named is None:
         raise ValueError(f"{name} does not say what its categories are called; let -o name a .npy file")
     console.check_output(output, ".png", ".npy", ".txt")
     options: dict[str, Any] = {"length": length, "temperature": temperature, "top_k": top_k, "top_p": top_p}
@@ -90,7 +90,8 @@ def sample(
         events = model.sample(number, condition, **options, generator=generator)
     if output.suffix == ".png":
         pictures.save_png(pictures.grid(events, _levels(model.config) or 2), output)
-    elif output.suffix == ".txt" and words:
+    elif output.suffix == ".txt" and named is not None:
+        words = model.labels[named]
         rows = ([words[category] for category in event if category >= 0] for event in events.flatten(1).tolist())
         with files.replacing(output) as path:
             path.write_text("".join(f"{' '.join(row)}\n" for row in rows), encoding="utf-8")

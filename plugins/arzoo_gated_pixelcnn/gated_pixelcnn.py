@@ -18,7 +18,7 @@ With `num_mixtures` a pixel is one site instead, its distribution the mixture of
 al. 2017, arXiv:1701.05517, sections 2.1 and 2.2): channels have no groups, and no layer sees the pixel itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import arzoo
-from arzoo.labels import check_labels, one_hot
+from arzoo.labels import one_hot
 from arzoo.levels import (
     ImageConfig,
     LevelSoftmax,
@@ -178,6 +178,10 @@ class GatedPixelCNN(arzoo.Autoregressive):
         label = () if self.config.num_classes is None else (self.config.context_name,)
         return label if self.config.context_channels is None else (*label, _MAP)
 
+    @property
+    def num_classes_by_context(self) -> Mapping[str, int]:
+        return {} if self.config.num_classes is None else {self.config.context_name: self.config.num_classes}
+
     def example_context(self, num_examples: int, generator: torch.Generator) -> NamedContext:
         context = {}
         if self.config.num_classes is not None:
@@ -190,13 +194,7 @@ class GatedPixelCNN(arzoo.Autoregressive):
 
     def check_context(self, num_examples: int, context: Context) -> NamedContext:
         named = super().check_context(num_examples, context)
-        if named is None:
-            return None
-        checked = {}
-        if self.config.num_classes is not None:
-            name = self.config.context_name
-            checked[name] = check_labels(name, named[name], self.config.num_classes)
-        if self.config.context_channels is not None:
+        if named is not None and self.config.context_channels is not None:
             values = named[_MAP]
             shape = (num_examples, self.config.context_channels, *self.config.event_shape[1:])
             if tuple(values.shape) != shape or not values.is_floating_point():
@@ -206,8 +204,8 @@ class GatedPixelCNN(arzoo.Autoregressive):
                 )
             if not bool(values.isfinite().all()):
                 raise ValueError(f"context {_MAP} must be finite, got NaN or infinity")
-            checked[_MAP] = values.float()
-        return checked
+            named = {**named, _MAP: values.float()}
+        return named
 
     def conditions(self, context: NamedContext) -> Tensor | None:
         """The checked context as channels: (B, n, H, W), or (B, n, 1, 1) if it is a class alone."""

@@ -10,7 +10,7 @@ between (sections 2.3, 2.4).  A channel of ones tells the image from the padding
 The last layer starts as `arzoo.logistic_mixture.spread_mixture` says, and not at mean 0 like all others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 import arzoo
-from arzoo.labels import check_labels, one_hot
+from arzoo.labels import one_hot
 from arzoo.levels import ImageConfig
 from arzoo.logistic_mixture import LogisticMixture, num_mixture_outputs, place, spread_mixture
 from arzoo.model import Context, NamedContext
@@ -154,19 +154,16 @@ class PixelCNNPP(arzoo.Autoregressive):
     def context_names(self) -> tuple[str, ...]:
         return () if self.config.num_classes is None else (self.config.context_name,)
 
+    @property
+    def num_classes_by_context(self) -> Mapping[str, int]:
+        return {} if self.config.num_classes is None else {self.config.context_name: self.config.num_classes}
+
     def example_context(self, num_examples: int, generator: torch.Generator) -> NamedContext:
         if self.config.num_classes is None:
             return None
         return {
             self.config.context_name: torch.randint(-1, self.config.num_classes, (num_examples,), generator=generator)
         }
-
-    def check_context(self, num_examples: int, context: Context) -> NamedContext:
-        named = super().check_context(num_examples, context)
-        if named is None or self.config.num_classes is None:
-            return None
-        name = self.config.context_name
-        return {name: check_labels(name, named[name], self.config.num_classes)}
 
     def classes(self, context: NamedContext) -> Tensor | None:
         """The checked context as one-hot classes, shape (B, num_classes); nothing at all for -1."""
