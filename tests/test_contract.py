@@ -251,7 +251,9 @@ def test_what_is_no_list_of_labels_is_refused(given: Any, message: str) -> None:
 
 def test_labels_become_numbers_where_the_model_is() -> None:
     class Unchecked(toys.Labelled):
-        num_classes_by_context = {}  # a check would look at values, which meta tensors have not
+        @property
+        def num_classes_by_context(self) -> dict[str, int]:
+            return {}  # a check would look at values, which meta tensors have not
 
     model = toy(Unchecked).to("meta")
     model.labels = {"label": ("cat", "dog", "frog")}
