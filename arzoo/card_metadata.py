@@ -18,8 +18,8 @@ import yaml
 from arzoo.card_merging import line_end
 from arzoo.card_sections import Facts, metric_name
 from arzoo.metrics import METRIC_TYPES
-from arzoo.registry import one_line
 from arzoo.schema import number_in
+from arzoo.wording import one_line
 
 if TYPE_CHECKING:
     from arzoo.metrics import Evaluation

@@ -29,8 +29,8 @@ from typing import Any, NoReturn
 
 from arzoo import registry
 from arzoo.label_names import check_label_names
-from arzoo.registry import did_you_mean, one_line
 from arzoo.tensor_header import StoredTensor, read_header
+from arzoo.wording import did_you_mean, one_line
 
 FORMAT = 1
 CONFIG = "config.json"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def error_message(error: Exception) -> str:
     """What an exception of the library says, on one line."""
-    from arzoo.registry import one_line
+    from arzoo.wording import one_line
 
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return plain(one_line(f"{error.filename}: {error.strerror}"))

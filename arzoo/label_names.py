@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from arzoo.wording import did_you_mean
 
 if TYPE_CHECKING:
     from arzoo.model import Model
@@ -16,7 +17,6 @@ LabelNames = Mapping[str, Sequence[str]]
 _LONGEST = 200  # characters of a label
 _MOST = 100_000  # labels of one name
 _LARGEST = 2**21  # bytes of all as JSON; half of what config.json may have
-_SEARCHED = 5000  # for what may have been meant
 
 
 def check_label_names(labels: LabelNames) -> None:
@@ -82,8 +82,5 @@ def numbers_of(name: str, wanted: Sequence[str], labels: LabelNames) -> list[int
     numbers = {label: number for number, label in enumerate(known)}
     for label in wanted:
         if label not in numbers:
-            close = difflib.get_close_matches(label, known[:_SEARCHED], n=3)
-            there = f"{', '.join(map(repr, known[:10]))}{f' and {len(known) - 10} more' if len(known) > 10 else ''}"
-            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are {there}"
-            raise ValueError(f"context {name} cannot be {label!r}; {hint}")
+            raise ValueError(f"context {name} cannot be {label!r}; {did_you_mean(label, known, 'there are')}")
     return [numbers[label] for label in wanted]

@@ -36,8 +36,8 @@ from arzoo.checkpoints import (
 from arzoo.files import replacing
 from arzoo.label_names import check_labels_fit
 from arzoo.model import Model
-from arzoo.registry import one_line
 from arzoo.tensor_header import StoredTensor, read_header, size_of
+from arzoo.wording import one_line
 
 _INTEGERS = {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
 

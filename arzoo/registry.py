@@ -11,7 +11,6 @@ started from this one inherit both.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import re
@@ -23,6 +22,8 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from arzoo.wording import did_you_mean, one_line
 
 if TYPE_CHECKING:
     from arzoo.data import DatasetSpec
@@ -232,19 +233,6 @@ def family_distribution(name: str) -> str:
 def checkpoint_folders() -> dict[str, Path]:
     """The checkpoints that come with the installed packages: name -> folder, ours first; imports nothing."""
     return installed().checkpoint_folders()
-
-
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """The end of a message about an unknown name: what was probably meant, or what there is."""
-    close = difflib.get_close_matches(name.lower(), known, n=3)
-    if close:
-        return f"did you mean {' or '.join(map(repr, close))}?"
-    return f"installed are {', '.join(known)}" if known else "none is installed"
-
-
-def one_line(text: object) -> str:
-    """The text with its line breaks turned to spaces."""
-    return " ".join(str(text).split())
 
 
 def _plugins(points: Iterable[EntryPoint]) -> list[PluginInfo]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from arzoo import console
 from arzoo.checkpoints import CheckpointInfo, read_config
 from arzoo.recipe import load_recipe, read_published
+from arzoo.wording import first_few
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from arzoo.hub import CommunityModel, Push
     from arzoo.model import Model
     from arzoo.registry import PluginInfo
-
-_SHOWN = 10
-"""Labels of a name in a table."""
 
 
 def checkpoint_facts(info: CheckpointInfo) -> dict[str, Any]:
@@ -205,7 +203,7 @@ def details_table(details: Mapping[str, Mapping[str, Any] | None]) -> Renderable
     rows = []
     for section, facts in details.items():
         rows.append([f"[{section}]", "" if facts else "none recorded"])
-        shown = _labels_text if section == "labels" else _value_text
+        shown = first_few if section == "labels" else _value_text
         rows += [[f"  {name}", shown(value)] for name, value in (facts or {}).items()]
     return table(("", ""), rows)
 
@@ -216,11 +214,6 @@ def _value_text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return f"{value:,}" if type(value) is int else "" if value is None else str(value)
-
-
-def _labels_text(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - _SHOWN:,} more" if len(labels) > _SHOWN else ""
-    return f"{', '.join(labels[:_SHOWN])}{more}"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> RenderableType:

@@ -232,7 +232,7 @@ def test_labels_stand_for_their_numbers() -> None:
     ("given", "message"),
     [
         (["cat", "dgo", "cat"], "context label cannot be 'dgo'; did you mean 'dog'?"),
-        (["cat", "", "cat"], "context label cannot be ''; there are 'cat', 'dog', 'frog'"),
+        (["cat", "", "cat"], "context label cannot be ''; there are cat, dog, frog"),
         (["cat", "dog"], "context label must be a tensor with 3 rows or as many labels, got (2,)"),
         ("cat", "context label must be a tensor with 3 rows or as many labels, got str"),
         ([], "context label must be a tensor with 3 rows or as many labels, got list"),

@@ -26,6 +26,7 @@ def list_(
     On the Hub: arzoo list --hub --family made
     """
     from arzoo import checkpoints, registry, tables
+    from arzoo.wording import did_you_mean
 
     if on_hub:
         return _list_hub(family, dataset, author, as_json)
@@ -35,7 +36,7 @@ def list_(
     families, datasets = registry.list_families(), registry.list_datasets()
     for key, wanted, known in (("family", family, families), ("dataset", dataset, datasets)):
         if wanted is not None and wanted not in known and all(facts[key] != wanted for facts in found):
-            raise LookupError(f"there is no {key} {wanted!r}; {registry.did_you_mean(wanted, known)}")
+            raise LookupError(f"there is no {key} {wanted!r}; {did_you_mean(wanted, known)}")
     with_checkpoint = {facts["family"] for facts in found}
     without = [name for name in families if name not in with_checkpoint]
     found = [facts for facts in found if family in (None, facts["family"]) and dataset in (None, facts["dataset"])]
@@ -79,6 +80,7 @@ def info(
     if receptive_field is not None:
         return _draw_receptive_field(name, revision, receptive_field, as_json)
     from arzoo import checkpoints, hub, registry, tables
+    from arzoo.wording import did_you_mean
 
     folders = registry.checkpoint_folders()
     groups = {plugin.name: plugin.group for plugin in registry.list_plugins()}
@@ -99,7 +101,7 @@ def info(
         described = checkpoints.describe_checkpoint(hub.locate(name, revision=revision), name)
         details = tables.checkpoint_details(described)
     else:
-        hint = registry.did_you_mean(name, [*folders, *families, *datasets])
+        hint = did_you_mean(name, [*folders, *families, *datasets])
         raise LookupError(f"no checkpoint, family or data set {name!r} is installed; {hint}")
     if as_json:
         return console.show_json(details)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from arzoo.hub import repository
 from arzoo.hub.client import OddAnswer
-from arzoo.registry import did_you_mean, one_line
+from arzoo.wording import did_you_mean, one_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -157,7 +157,7 @@ def _near_revision(api: HfApi, repo_id: str, revision: str | None) -> str:
         known = repository.references(api, repo_id)
     except Exception:  # the hint is not worth an error of its own
         return f"its revisions are listed at {api.endpoint}/{repo_id}"
-    return did_you_mean(str(revision), [*known.branches, *known.tags]).replace("installed are", "it has")
+    return did_you_mean(str(revision), [*known.branches, *known.tags], "it has")
 
 
 def moved(api: HfApi, repo_id: str, revision: str | None) -> str:

@@ -16,7 +16,7 @@ from arzoo.hub.client import check_repository, check_revision, connect, is_commi
 from arzoo.hub.explaining import explained
 from arzoo.hub.fetching import LARGEST, fetch_file
 from arzoo.hub.repository import FILES, HubFile, snapshot
-from arzoo.registry import did_you_mean
+from arzoo.wording import did_you_mean
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
