@@ -105,7 +105,7 @@ def test_an_unknown_name_is_met_with_near_ones(site: Site) -> None:
         site.registry().get(FAMILIES, "PixelCN")
     with pytest.raises(LookupError, match="no family 'zzz' is installed; installed are made, pixelcnn"):
         site.registry().get(FAMILIES, "zzz")
-    with pytest.raises(LookupError, match="no data set 'mnist' is installed; none is installed"):
+    with pytest.raises(LookupError, match="no data set 'mnist' is installed; there is none"):
         site.registry().get(DATASETS, "mnist")
 
 
