@@ -131,7 +131,7 @@ def _parse_config(file: Path) -> dict[str, Any]:
     try:
         check_label_names(config["labels"])
     except ValueError as error:
-        raise ValueError(f"{file}: {error}; get the checkpoint again") from None
+        raise ValueError(f"{file}: {error}; mend them or get the checkpoint again") from None
     if given != FORMAT:
         raise ValueError(f"{file}: format must be {FORMAT}, got {given}")
     return config

@@ -10,7 +10,6 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from arzoo.data import TensorData
-from arzoo.label_names import LabelNames, check_labels_fit
 from arzoo.metrics import Evaluation
 from arzoo.model import Context, Model
 
@@ -31,19 +30,17 @@ def model_context(model: Model, context: dict[str, Tensor] | None) -> Context:
     return {name: there[name] for name in names} or None
 
 
-def model_labels(model: Model, data: TensorData) -> LabelNames:
-    """Of a data set's labels, those of the model's classes and of its categories.
+def set_labels(model: Model, data: TensorData) -> None:
+    """Tells a model what its classes and categories are called in the data set.
 
     Raises:
-        ValueError: They do not fit the model.
+        ValueError: There are more or fewer in the model.
     """
     classes, context = model.num_classes_by_context, data.spec.context
-    kept = {name: known for name, known in data.labels.items() if name in classes or name not in context}
     try:
-        check_labels_fit(kept, model)
+        model.labels = {name: known for name, known in data.labels.items() if name in classes or name not in context}
     except ValueError as error:
-        raise ValueError(f"data set {data.spec.name!r}: {error}; mend its labels or the recipe") from None
-    return kept
+        raise ValueError(f"data set {data.spec.name!r}: {error}; change the recipe, or labels that are wrong") from None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from arzoo import console, loading, provenance
 from arzoo.data_loading import load_data
-from arzoo.evaluation import evaluate, model_labels
+from arzoo.evaluation import evaluate, set_labels
 from arzoo.recipe import FitConfig, Recipe
 from arzoo.reporting import LINE_SECONDS
 
@@ -33,7 +33,7 @@ def fit(recipe: Recipe, config: FitConfig, directory: Path, accelerator: Acceler
     data, held_out = load_data(recipe.dataset, "train"), load_data(recipe.dataset, "validation")
     torch.manual_seed(config.seed)
     model = recipe.create_model(data.spec).to(accelerator.device)
-    model.labels = model_labels(model, data)
+    set_labels(model, data)
     views = torch.Generator().manual_seed(config.seed)
     x, validation = (each.batch(torch.arange(len(each)), views)[0].to(model.device) for each in (data, held_out))
     facts = provenance.setup(model, accelerator)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from arzoo.wording import did_you_mean
+from arzoo.wording import SHOWN, did_you_mean, first_few
 
 if TYPE_CHECKING:
     from arzoo.model import Model
@@ -25,6 +25,8 @@ def check_label_names(labels: LabelNames) -> None:
     Raises:
         ValueError: Says what is wrong with which.
     """
+    if not isinstance(labels, Mapping):
+        raise ValueError(f"labels must be lists of texts by name, got {type(labels).__name__}")
     for name, known in labels.items():
         if not isinstance(known, list | tuple) or not all(isinstance(label, str) for label in known):
             raise ValueError(f"labels {name[:100]!r} must be a list of texts")
@@ -62,7 +64,10 @@ def check_labels_fit(labels: LabelNames, model: Model) -> None:
         if name in others and not isinstance(categories, int):
             raise ValueError(f"labels {name!r}: the sites of this {model.family} have no categories in common")
         if name in others and len(known) != categories:
-            raise ValueError(f"labels {name!r} are {len(known)}, but this {model.family} has {categories} categories")
+            hint = f"; those of its classes are named {', '.join(map(repr, classes))}" if classes else ""
+            raise ValueError(
+                f"labels {name!r} are {len(known)}, but this {model.family} has {categories} categories{hint}"
+            )
 
 
 def category_name(model: Model) -> str | None:
@@ -82,5 +87,7 @@ def numbers_of(name: str, wanted: Sequence[str], labels: LabelNames) -> list[int
     numbers = {label: number for number, label in enumerate(known)}
     for label in wanted:
         if label not in numbers:
-            raise ValueError(f"context {name} cannot be {label!r}; {did_you_mean(label, known, 'there are')}")
+            there = f"there are {first_few(known)}"
+            hint = there if len(known) <= SHOWN else did_you_mean(label, known, "there are")
+            raise ValueError(f"context {name} cannot be {label!r}; {hint}")
     return [numbers[label] for label in wanted]

@@ -34,7 +34,6 @@ from arzoo.checkpoints import (
     read_checkpoint,
 )
 from arzoo.files import replacing
-from arzoo.label_names import check_labels_fit
 from arzoo.model import Model
 from arzoo.tensor_header import StoredTensor, read_header, size_of
 from arzoo.wording import one_line
@@ -51,8 +50,7 @@ def save_model(model: Model, directory: str | Path, dtype: torch.dtype = torch.f
         dtype: What floating-point weights are stored as: torch.float32 or torch.bfloat16.
 
     Raises:
-        ValueError: The model is wrapped, its labels do not fit it, the dtype is another, or the directory is a commit
-            in the cache of the Hub.
+        ValueError: The model is wrapped, the dtype is another, or the directory is a commit in the cache of the Hub.
         OSError: The files could not be written.
     """
     directory = Path(directory)
@@ -64,7 +62,6 @@ def save_model(model: Model, directory: str | Path, dtype: torch.dtype = torch.f
     for key in state:
         if key.startswith("module.") or "_orig_mod." in key:
             raise ValueError(f"the model is wrapped (it has a weight {key!r}); save the model inside the wrapper")
-    check_labels_fit(model.labels, model)
     stored = {key: _stored(tensor, dtype) for key, tensor in state.items()}
     data = serialize(stored, {"format": "pt"})
     config = {
@@ -189,11 +186,10 @@ def from_pretrained(
         model.check_state()
     except ValueError as error:
         raise ValueError(f"{folder / WEIGHTS} holds no density: {error}; get the checkpoint again") from error
-    model.labels = {name: tuple(known) for name, known in config["labels"].items()}
     try:
-        check_labels_fit(model.labels, model)
+        model.labels = config["labels"]
     except ValueError as error:
-        raise ValueError(f"{folder / CONFIG}: {error}; get the checkpoint again") from None
+        raise ValueError(f"{folder / CONFIG}: {error}; mend them or get the checkpoint again") from None
     model.hub_parents = parents
     return model.eval()
 

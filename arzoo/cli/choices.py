@@ -51,7 +51,9 @@ def read_context(model: Model, given: Sequence[str], number: int) -> dict[str, T
     names = model.context_names
     values: dict[str, Tensor] = {}
     for text in given:
-        name, _, value = text.partition("=")
+        name, equals, value = text.partition("=")
+        if names and not equals:
+            raise ValueError(f"--context must be NAME=VALUE, as {names[0]}={text or 0}, got {text!r}")
         if name not in names:
             takes = f"takes {', '.join(names)}, not {name!r}" if names else "takes no context; leave --context out"
             raise ValueError(f"this {model.family} {takes}")

@@ -70,13 +70,12 @@ def sample(
     model = arzoo.load(folder).to(where)
     condition = read_context(model, context or (), number)
     named = category_name(model)
-    if output is None:
-        suffix = ".png" if _levels(model.config) is not None else ".npy" if named is None else ".txt"
-        output = Path(f"{hub.short_name(name)}{suffix}")
+    suffix = ".png" if _levels(model.config) is not None else ".npy" if named is None else ".txt"
+    output = output or Path(f"{hub.short_name(name)}{suffix}")
     if output.suffix == ".png" and _levels(model.config) is None:
-        raise ValueError(f"events of shape {model.config.event_shape} are no images; let -o name a .npy file")
+        raise ValueError(f"events of shape {model.config.event_shape} are no images; let -o name a {suffix} file")
     if output.suffix == ".txt" and named is None:
-        raise ValueError(f"{name} does not say what its categories are called; let -o name a .npy file")
+        raise ValueError(f"{name} does not say what its categories are called; let -o name a {suffix} file")
     console.check_output(output, ".png", ".npy", ".txt")
     options: dict[str, Any] = {"length": length, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     generator = torch.Generator().manual_seed(seed)
