@@ -10,7 +10,9 @@ from importlib.metadata import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arzoo.label_names import category_name
 from arzoo.tables import duration_text, number, reference, size_text
+from arzoo.wording import one_line
 
 if TYPE_CHECKING:
     from arzoo.data import DatasetSpec
@@ -109,7 +111,7 @@ def _use(facts: Facts) -> str:
     elif names:
         torch, how = "\nimport torch", ", context"
         context = f"\ncontext = model.example_context(4, torch.Generator())  # {', '.join(names)}; your own as a dict"
-    if (name := next((name for name in labels if name not in names), None)) is not None:
+    if (name := category_name(labels, names)) is not None:
         words = f"\nprint(*(model.labels[{json.dumps(name, ensure_ascii=False)}][i] for i in x[0].flatten() if i >= 0))"
     return f"""\
 ## Use
@@ -147,7 +149,7 @@ def _results(facts: Facts) -> str:
         rows.append(("published", number(published.value, test.unit), "", "", source))
     else:
         rows.append(("published", "none known", "", "", ""))
-    escaped = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
+    escaped = [[one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
     table = "\n".join(f"| {' | '.join(row)} |" for row in escaped)
     software = facts.metrics.measured_with
     by = f" with {_software(software)}" if software else ""
@@ -158,11 +160,7 @@ def _results(facts: Facts) -> str:
 
 
 def _software(versions: Mapping[str, str]) -> str:
-    return _one_line(", ".join(f"{name} {version}" for name, version in versions.items()))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return one_line(", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
 def _data(facts: Facts) -> str:
@@ -211,7 +209,7 @@ def _training(facts: Facts) -> str:
         "compute": _compute(training),
         "software": _software({"arzoo": facts.config["arzoo_version"], "torch": training.torch}),
     }
-    lines = "\n".join(f"- {name}: {_one_line(str(value))}" for name, value in facts_of_it.items() if value is not None)
+    lines = "\n".join(f"- {name}: {one_line(value)}" for name, value in facts_of_it.items() if value is not None)
     return f"## Training\n\n{lines}" + _picture(facts, "Loss by update", "curve.png")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from arzoo.wording import SHOWN, did_you_mean, first_few
@@ -70,9 +70,9 @@ def check_labels_fit(labels: LabelNames, model: Model) -> None:
             )
 
 
-def category_name(model: Model) -> str | None:
+def category_name(labels: LabelNames, context_names: Collection[str]) -> str | None:
     """The name of the labels of a model's categories, as "word"; None if nothing says what they are called."""
-    return next((name for name in model.labels if name not in model.context_names), None)
+    return next((name for name in labels if name not in context_names), None)
 
 
 def numbers_of(name: str, wanted: Sequence[str], labels: LabelNames) -> list[int]:

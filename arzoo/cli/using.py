@@ -69,7 +69,7 @@ def sample(
     where = find_device(device)
     model = arzoo.load(folder).to(where)
     condition = read_context(model, context or (), number)
-    named = category_name(model)
+    named = category_name(model.labels, model.context_names)
     suffix = ".png" if _levels(model.config) is not None else ".npy" if named is None else ".txt"
     output = output or Path(f"{hub.short_name(name)}{suffix}")
     if output.suffix == ".png" and _levels(model.config) is None:
